@@ -1,0 +1,1 @@
+"""Where snapshots with truth come from: bags, data sets, the street simulator."""

@@ -1,0 +1,1 @@
+"""Engines: one exported model, run by whatever this machine does best."""

@@ -1,0 +1,1 @@
+"""How good the answers are: metrics, bag evaluation, pictures."""

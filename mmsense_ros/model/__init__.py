@@ -1,0 +1,1 @@
+"""PyTorch MMSense: training and export only; nothing that runs live imports it."""

@@ -1,0 +1,1 @@
+"""One file a modality: from a reading to its vision-compatible map."""

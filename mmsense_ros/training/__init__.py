@@ -1,0 +1,1 @@
+"""Preparing snapshots, training MMSense, calibrating its answers."""
