@@ -70,7 +70,8 @@ class BagMessage:
         try:
             return typestore().deserialize_cdr(self.data, self.type)
         except Exception as error:  # rosbags raises whatever its generated code stumbles over
-            raise BagError(f"{self.topic}: a {self.type} at {self.log_time} ns is damaged ({error}); record it again") from error
+            fault = f"{self.topic}: a {self.type} at {self.log_time} ns is damaged ({error})"
+            raise BagError(f"{fault}; record it again") from error
 
 
 class BagReader:
@@ -108,7 +109,8 @@ class BagReader:
         missing = [topic for topic in topics if not counts.get(topic)]
         if missing:
             present = ", ".join(sorted(t for t, n in counts.items() if n))
-            raise BagError(f"{self.path} has no messages on {', '.join(missing)} (it has {present}); record that topic, or remap it")
+            fault = f"{self.path} has no messages on {', '.join(missing)} (it has {present})"
+            raise BagError(f"{fault}; record that topic, or name another bag")
 
     def messages(
         self, topics: Iterable[str] | None = None, start: int | None = None, stop: int | None = None
@@ -145,9 +147,9 @@ class BagReader:
 
     def _open(self) -> Reader:
         if not self.path.exists():
-            raise BagError(f"{self.path} does not exist; name a rosbag2 folder or .mcap file, or make one with `mmsense simulate`")
+            raise BagError(f"{self.path} does not exist; name a rosbag2, or make one with `mmsense simulate`")
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
-            raise BagError(f"{self.path} is not a rosbag2: it has no metadata.yaml; name the bag's folder, or run `ros2 bag reindex`")
+            raise BagError(f"{self.path} is no rosbag2: it has no metadata.yaml; name a bag, or `ros2 bag reindex` it")
         for file in [self.path] if self.path.is_file() else sorted(self.path.iterdir()):
             if not file.stat().st_size:
                 raise BagError(f"{file} is empty (0 bytes); record the bag again")
@@ -156,7 +158,8 @@ class BagReader:
             reader.open()
         except ReaderError as error:
             if "torage" in str(error) and ("not supported" in str(error) or "Unrecognized" in str(error)):
-                raise BagError(f"{self.path}: {error}; convert it with `ros2 bag convert` to {' or '.join(STORAGES)}") from error
+                remedy = f"convert it to {' or '.join(STORAGES)} with `ros2 bag convert`"
+                raise BagError(f"{self.path}: {error}; {remedy}") from error
             raise self._truncated(str(error)) from error
         except Exception as error:  # the parsers below rosbags raise what they stumble over: struct.error, TypeError, ...
             raise self._truncated(str(error) or type(error).__name__) from error
@@ -174,16 +177,20 @@ class BagReader:
                 own = name.startswith(f"{PACKAGE}/")
                 if own and connection.digest and connection.digest != store.hash_rihs01(name):
                     self.close()
-                    raise BagError(f"{self.path}: {connection.topic} holds a {name} of another version; record it again with this one")
+                    fault = f"{self.path}: {connection.topic} holds {name} of another version"
+                    raise BagError(f"{fault}; record it again with this version of {PACKAGE}")
                 continue
-            parse = {MessageDefinitionFormat.MSG: get_types_from_msg, MessageDefinitionFormat.IDL: get_types_from_idl}
-            definition = connection.msgdef
-            if definition.format in parse:
-                try:
-                    found = parse[definition.format](definition.data, *([name] if definition.format.name == "MSG" else []))
-                    store.register({key: value for key, value in found.items() if key not in store.types})
-                except (TypesysError, SyntaxError, ValueError):
-                    continue  # a foreign type nobody may ask for: reading it says so
+            form, text = connection.msgdef.format, connection.msgdef.data
+            try:
+                if form == MessageDefinitionFormat.MSG:
+                    found = get_types_from_msg(text, name)
+                elif form == MessageDefinitionFormat.IDL:
+                    found = get_types_from_idl(text)
+                else:
+                    continue
+                store.register({key: value for key, value in found.items() if key not in store.types})
+            except (TypesysError, SyntaxError, ValueError):
+                continue  # a foreign type that nobody may ask for; reading it says so
 
 
 class BagWriter:
