@@ -1,0 +1,167 @@
+"""Engines on a small graph whose outputs numpy can compute: they agree, say what they are, and refuse what they cannot run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="onnx (extra `test`) makes the small graphs these tests run")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from mmsense_ros.engine import ENGINES, open_engine  # noqa: E402
+from mmsense_ros.errors import EngineError, ModelError  # noqa: E402
+
+NUMERIC = [name for name in ENGINES if name != "torch"]
+WEIGHT = np.random.default_rng(3).normal(size=(12, 5)).astype(np.float32)
+
+
+def write_graph(path: Path, weight: np.ndarray = WEIGHT, domain: str = "") -> Path:
+    """features (1, 12) float32 and word (1, 1) int64 -> product = features @ weight, doubled = word + word."""
+    nodes = [
+        helper.make_node("MatMul", ["features", "weight"], ["product"], domain=domain),
+        helper.make_node("Add", ["word", "word"], ["doubled"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, 12]),
+            helper.make_tensor_value_info("word", TensorProto.INT64, [1, 1]),
+        ],
+        [
+            helper.make_tensor_value_info("product", TensorProto.FLOAT, [1, 5]),
+            helper.make_tensor_value_info("doubled", TensorProto.INT64, [1, 1]),
+        ],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("nowhere", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=10), path)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path):
+    return write_graph(tmp_path / "small.onnx")
+
+
+def feed(seed: int = 0):
+    return {
+        "features": np.random.default_rng(seed).normal(size=(1, 12)).astype(np.float32),
+        "word": np.array([[21]], np.int64),
+    }
+
+
+@pytest.mark.parametrize("name", NUMERIC)
+def test_outputs_are_those_of_numpy(model, name):
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    engine = open_engine(model, name, "fp32", threads=1)
+    assert (engine.name, engine.precision, engine.reason) == (name, "fp32", "asked for")
+    for seed in range(3):
+        inputs = feed(seed)
+        outputs = engine.run(inputs)
+        np.testing.assert_allclose(outputs["product"], inputs["features"] @ WEIGHT, rtol=1e-5, atol=1e-5)
+        assert outputs["doubled"].tolist() == [[42]]
+        assert outputs["doubled"].dtype == np.int64
+    engine.close()
+
+
+@pytest.mark.parametrize("name", NUMERIC)
+def test_outputs_stay_when_the_engine_runs_again(model, name):
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    engine = open_engine(model, name, "fp32")
+    first = engine.run(feed(0))
+    kept = first["product"].copy()
+    engine.run(feed(1))
+    np.testing.assert_array_equal(first["product"], kept)
+
+
+def test_auto_takes_the_first_installed_and_says_why(model, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "mmsense_ros.engine.openvino", raising=False)
+    engine = open_engine(model)
+    assert engine.name == "onnxruntime"
+    assert "openvino is not installed" in engine.reason
+    assert "pip install openvino" in engine.reason
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_forced_engine_that_is_not_installed_names_the_remedy(model, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"mmsense_ros.engine.{name}", raising=False)
+    with pytest.raises(EngineError, match=f"engine {name} is not installed.*pip install"):
+        open_engine(model, name)
+
+
+def test_nothing_installed_names_every_remedy(model, monkeypatch):
+    for name in ENGINES:
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, f"mmsense_ros.engine.{name}", raising=False)
+    with pytest.raises(EngineError, match="no engine can run .*small.onnx.*openvino.*onnxruntime.*torch"):
+        open_engine(model)
+
+
+def test_openvino_auto_precision_is_the_truth(model):
+    ov = pytest.importorskip("openvino", reason="openvino is not installed")
+    engine = open_engine(model, "openvino", "auto")
+    has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert engine.precision == "fp32" or (engine.precision == "bf16" and has_bf16)
+    tolerance = 1e-5 if engine.precision == "fp32" else 0.1
+    np.testing.assert_allclose(engine.run(feed())["product"], feed()["features"] @ WEIGHT, atol=tolerance)
+
+
+def test_bf16_is_refused_when_it_answers_differently():
+    openvino = pytest.importorskip("mmsense_ros.engine.openvino", reason="openvino is not installed")
+    exact = {"a": np.array([1.0, -2.0])}
+    assert openvino.agree(exact, {"a": np.array([1.0, -2.01])})
+    assert not openvino.agree(exact, {"a": np.array([1.0, -2.2])})
+    assert not openvino.agree(exact, {"a": np.array([np.nan, -2.0])})
+
+
+def test_onnxruntime_refuses_a_precision_it_has_not(model):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    with pytest.raises(EngineError, match="onnxruntime runs this model in fp32, not bf16.*openvino"):
+        open_engine(model, "onnxruntime", "bf16")
+
+
+@pytest.mark.parametrize("name", NUMERIC)
+def test_missing_or_misshapen_input(model, name):
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    engine = open_engine(model, name, "fp32")
+    with pytest.raises(EngineError, match="wants input 'word'.*given were features"):
+        engine.run({"features": feed()["features"]})
+    with pytest.raises(EngineError, match=r"'features' is \(1, 11\) float32; the model wants \(1, 12\) float32"):
+        engine.run(feed() | {"features": np.zeros((1, 11), np.float32)})
+    with pytest.raises(EngineError, match="'word' is .* float32; the model wants .* int64"):
+        engine.run(feed() | {"word": np.zeros((1, 1), np.float32)})
+
+
+def test_missing_model(tmp_path):
+    with pytest.raises(ModelError, match="gone.onnx does not exist.*mmsense export"):
+        open_engine(tmp_path / "gone.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, I am no model", None])
+@pytest.mark.parametrize("name", NUMERIC)
+def test_damaged_model(model, name, content):
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    model.write_bytes(model.read_bytes()[:-150] if content is None else content)
+    with pytest.raises(ModelError, match="small.onnx is damaged.*export it again"):
+        open_engine(model, name)
+
+
+@pytest.mark.parametrize("name", NUMERIC)
+def test_operator_the_engine_lacks(tmp_path, name):
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    with pytest.raises((EngineError, ModelError), match="strange.onnx"):
+        open_engine(write_graph(tmp_path / "strange.onnx", domain="nowhere"), name)
+
+
+def test_unknown_engine_or_precision(model):
+    with pytest.raises(EngineError, match="unknown engine 'abacus'; use auto, openvino"):
+        open_engine(model, "abacus")
+    with pytest.raises(EngineError, match="unknown precision 'fp1'; use auto, fp32"):
+        open_engine(model, precision="fp1")
