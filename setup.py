@@ -1,0 +1,88 @@
+"""The pip entry point: runs CMakeLists.txt into a stage folder and makes a wheel of what it installed there.
+
+colcon never runs this file. pip needs ROS 2 in the environment it installs into: `pip install -r requirements/jazzy.txt`
+brings the wheels, in a virtual environment or not; a sourced /opt/ros serves as well. Build isolation is harmless: it hides the
+environment's Python packages, among them the message generators, from pip's build process, and `_environment` shows them
+again to CMake and what CMake starts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zlib
+from pathlib import Path
+
+from setuptools import Distribution, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent.resolve()
+NAME = "mmsense_ros"
+
+
+def _prefixes() -> list[str]:
+    """Where ROS 2 may be: the environment that is installed into, then whatever was sourced."""
+    sourced = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    return [sys.prefix, *filter(None, sourced)]
+
+
+def _environment() -> dict[str, str]:
+    """Environment in which CMake and the generators it starts find ROS 2, build isolation or not."""
+    prefixes = _prefixes()
+    packages = [sysconfig.get_path("purelib", vars={"base": prefix}) for prefix in prefixes]
+    scripts = sysconfig.get_path("scripts")
+    return {
+        **os.environ,
+        "AMENT_PREFIX_PATH": os.pathsep.join(prefixes),
+        "CMAKE_PREFIX_PATH": os.pathsep.join(prefixes),
+        "PYTHONPATH": os.pathsep.join(packages),
+        "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),
+    }
+
+
+def _run_cmake() -> Path:
+    """Configure, build and install into an empty stage folder, which is returned; unchanged messages are not rebuilt."""
+    build = ROOT / "build" / f"pip-{zlib.crc32(sys.prefix.encode()):08x}"
+    stage = build / "stage"
+    environment = _environment()
+    configure = [
+        "cmake", "-S", str(ROOT), "-B", str(build), "-G", "Ninja",
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DBUILD_TESTING=OFF",
+        f"-DCMAKE_INSTALL_PREFIX={stage}",
+        "-DPYTHON_INSTALL_DIR=python",
+        f"-DPython3_EXECUTABLE={sys.executable}",
+        f"-DCMAKE_PROJECT_{NAME}_INCLUDE={ROOT / 'cmake' / 'existing_include_folders.cmake'}",
+    ]  # fmt: skip
+    shutil.rmtree(stage, ignore_errors=True)
+    subprocess.run(configure, env=environment, check=True)
+    subprocess.run(["cmake", "--build", str(build), "--target", "install"], env=environment, check=True)
+    return stage
+
+
+class StagedBuild(build_py):
+    """Fills the wheel from the stage: the Python package as such, everything else as data of the environment's prefix."""
+
+    def run(self) -> None:
+        stage = _run_cmake()
+        package = Path(self.build_lib) / NAME
+        shutil.rmtree(package, ignore_errors=True)
+        shutil.copytree(stage / "python" / NAME, package, ignore=shutil.ignore_patterns("__pycache__", "*.c"))
+        data: dict[str, list[str]] = {}
+        for top in ("include", "lib", "share"):
+            for file in sorted(path for path in (stage / top).rglob("*") if path.is_file()):
+                data.setdefault(str(file.parent.relative_to(stage)), []).append(str(file))
+        self.distribution.data_files = list(data.items())
+
+
+class PlatformDistribution(Distribution):
+    """The wheel holds compiled message support, for one platform and one Python."""
+
+    def has_ext_modules(self) -> bool:
+        return True
+
+
+setup(packages=[NAME], cmdclass={"build_py": StagedBuild}, distclass=PlatformDistribution)
