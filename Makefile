@@ -18,25 +18,25 @@ unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH 
 
 .PHONY: demo test test-all test-ros venv clean
 
-demo: $(VENV)/package.stamp
+demo: $(VENV)/package.stamp $(VENV)/sim.stamp
 	$(VENV)/bin/mmsense demo --out $(DEMO_OUT) $(if $(BAG),--bag $(BAG))
 
 test: test-all
 	$(MAKE) ROS_DISTRO=$(OTHER_DISTRO) test-ros
 
-test-all: $(VENV)/package.stamp $(VENV)/train.stamp $(VENV)/test.stamp
+test-all: venv
 	$(VENV)/bin/pytest -n 2 --dist loadfile
 
 test-ros: $(VENV)/package.stamp $(VENV)/test.stamp
 	$(VENV)/bin/pytest -m ros $(ROS_TESTS)
 
-venv: $(VENV)/package.stamp $(VENV)/train.stamp $(VENV)/test.stamp
+venv: $(addprefix $(VENV)/,package.stamp sim.stamp train.stamp test.stamp)
 
 clean:
 	rm -rf .venv .venv-* build dist install log out *.egg-info
 
 $(VENV)/package.stamp: $(VENV)/ros.stamp $(SOURCES)
-	$(PIP) install --quiet '.[sim]'
+	$(PIP) install --quiet .
 	touch $@
 
 $(VENV)/ros.stamp: requirements/$(ROS_DISTRO).txt
