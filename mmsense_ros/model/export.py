@@ -1,0 +1,71 @@
+"""A trained model becomes one ONNX file with its card beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from mmsense_ros.instruction import LENGTH
+from mmsense_ros.model.mmsense import MMSense, load_model
+from mmsense_ros.model_card import ModelCard
+from mmsense_ros.snapshot import MODALITIES
+
+INPUTS = (*MODALITIES, "available", "instruction")
+OPSET = 18
+
+
+class OneInstruction(nn.Module):
+    """The model as deployed: batch 1, one instruction, plain tensors in and out (shapes: heads.py)."""
+
+    def __init__(self, model: MMSense) -> None:
+        super().__init__()
+        self.model = model
+        self.terminal = {task for task in model.branches if task in ("beam", "blockage", "pathloss")}
+
+    def forward(self, camera: Tensor, radar: Tensor, lidar: Tensor, available: Tensor, instruction: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.model({"camera": camera, "radar": radar, "lidar": lidar}, available, instruction[:, None])
+        return tuple(output[:, 0] if name in self.terminal else output for name, output in outputs.items())
+
+
+def example(card: ModelCard) -> dict[str, Tensor]:
+    """Inputs of the right shapes: an empty scene and an empty instruction but for one unknown word."""
+    width, height = card.camera_size
+    instruction = torch.zeros(1, LENGTH, dtype=torch.int64)
+    instruction[0, 0] = 1
+    return {
+        "camera": torch.zeros(1, 3, height, width),
+        "radar": torch.zeros(1, 3, *card.grid.shape),
+        "lidar": torch.zeros(1, 3, *card.grid.shape),
+        "available": torch.ones(1, len(MODALITIES)),
+        "instruction": instruction,
+    }
+
+
+def export_model(model: MMSense, card: ModelCard, out: Path) -> ModelCard:
+    """Writes `out` (.onnx, weights inside, checked) and its card; returns the card as written."""
+    inputs = example(card)
+    deployed = OneInstruction(model).eval()
+    program = torch.onnx.export(
+        deployed,
+        tuple(inputs.values()),
+        input_names=list(INPUTS),
+        output_names=["gate", *model.branches],
+        opset_version=OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    program.save(str(out), external_data=False)
+    onnx.checker.check_model(onnx.load(str(out)), full_check=True)
+    return card.save(out)
+
+
+def export(model_path: Path, out: Path) -> ModelCard:
+    """Exports the model.safetensors that training wrote to the ONNX file `out`; ModelError if it cannot be read."""
+    model, card = load_model(model_path)
+    return export_model(model, card, out)

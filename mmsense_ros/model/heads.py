@@ -1,0 +1,179 @@
+"""Task branches: each task's queries, its sequential attention, and the head that turns its answers into an output.
+
+Outputs of the exported model, one instruction, batch 1, float32:
+
+    gate      (1, 3)        weight of camera, radar, LiDAR; they sum to 1, exactly 0 where missing
+    beam      (1, 2, 64)    logits of the best beam, [now, ahead]
+    blockage  (1, 2)        logits that the line of sight is blocked, [now, ahead]
+    pathloss  (1, 1)        [dB]
+    objects   (1, 512, 21)  per anchored polar cell, layout in anchors.py
+    traffic   (1, 4)        expected number of vehicles in view, by class, >= 0
+    people    (1, 512, 8)   per anchored polar cell, layout in anchors.py
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmsense_ros.anchors import OBJECT_CHANNELS, PEOPLE_CHANNELS
+from mmsense_ros.model.attention import SequentialAttention, groups, visible
+from mmsense_ros.model.tokenizers import BEAMS, CELL_CHANNELS, CELLS, POLAR_TOKENS, AzimuthEmbedding, PolarPlaces
+from mmsense_ros.tasks import Task
+
+PATHLOSS_MEAN, PATHLOSS_SCALE = 90.0, 10.0  #: [dB] so that the network predicts numbers of order one
+
+
+@dataclass
+class Scene:
+    """What the branches read: tokens after every backbone layer, gated polar features and the meaning of each instruction.
+
+    `layers` (B, N + 16 K, d) each, the N sensing tokens first; `valid` (B, N + 16 K) bool; `columns` (B, BEAMS, d);
+    `cells` (B, 2 CELL_CHANNELS, *CELLS); `meaning` (B, K, d).
+    """
+
+    layers: list[Tensor]
+    valid: Tensor
+    token_group: Tensor
+    sensing: int
+    columns: Tensor
+    cells: Tensor
+    meaning: Tensor
+
+
+@dataclass
+class Shape:
+    """Sizes of a branch, and the embeddings of place it shares with the tokenizers."""
+
+    model: int
+    layers: int
+    azimuth: AzimuthEmbedding
+    places: PolarPlaces
+
+
+class LinkBranch(nn.Module):
+    """Answers about the terminal that an instruction names: its queries see the sensors and that instruction."""
+
+    def __init__(self, shape: Shape, width: int, outputs: int) -> None:
+        super().__init__()
+        self.attention = SequentialAttention(shape.model, width, shape.layers)
+        self.ask = nn.Linear(shape.model, shape.model)
+        self.head = nn.Sequential(
+            nn.Linear(shape.model, shape.model), nn.GELU(approximate="tanh"), nn.Linear(shape.model, outputs)
+        )
+
+    def answer(self, start: Tensor, scene: Scene) -> Tensor:
+        """Outputs (B, K, Q, outputs) from the queries' start (B or 1, Q, d)."""
+        batch, instructions, model = scene.meaning.shape
+        queries = start[:, None] + self.ask(scene.meaning)[:, :, None]
+        count = queries.shape[2]
+        bias = visible(scene.valid, groups(count, instructions), scene.token_group)
+        answers = self.attention(queries.reshape(batch, instructions * count, model), scene.layers, bias)
+        return self.head(answers).reshape(batch, instructions, count, -1)
+
+
+class BeamBranch(LinkBranch):
+    """One query a beam, started from its azimuth and what radar and LiDAR see there: logits (B, K, 2, BEAMS)."""
+
+    def __init__(self, shape: Shape, task: Task) -> None:
+        super().__init__(shape, shape.model // 2, 2)
+        self.azimuth = shape.azimuth
+
+    def forward(self, scene: Scene) -> Tensor:
+        return self.answer(self.azimuth(BEAMS) + scene.columns, scene).transpose(2, 3)
+
+
+class BlockageBranch(LinkBranch):
+    """One query: logits (B, K, 2)."""
+
+    def __init__(self, shape: Shape, task: Task) -> None:
+        super().__init__(shape, shape.model // 2, 2)
+        self.query = nn.Parameter(0.02 * torch.randn(1, 1, shape.model))
+
+    def forward(self, scene: Scene) -> Tensor:
+        return self.answer(self.query, scene)[:, :, 0]
+
+
+class PathlossBranch(LinkBranch):
+    """One query: path loss (B, K, 1) [dB]."""
+
+    def __init__(self, shape: Shape, task: Task) -> None:
+        super().__init__(shape, shape.model // 4, 1)
+        self.query = nn.Parameter(0.02 * torch.randn(1, 1, shape.model))
+
+    def forward(self, scene: Scene) -> Tensor:
+        return self.answer(self.query, scene)[:, :, 0].float() * PATHLOSS_SCALE + PATHLOSS_MEAN
+
+
+class TrafficBranch(nn.Module):
+    """One query over the sensors: expected counts (B, labels) >= 0."""
+
+    def __init__(self, shape: Shape, task: Task) -> None:
+        super().__init__()
+        self.attention = SequentialAttention(shape.model, shape.model // 4, shape.layers)
+        self.query = nn.Parameter(0.02 * torch.randn(1, 1, shape.model))
+        self.head = nn.Linear(shape.model, len(task.labels))
+
+    def forward(self, scene: Scene) -> Tensor:
+        start = self.query.expand(scene.valid.shape[0], -1, -1)
+        return F.softplus(self.head(read_sensors(self.attention, start, scene)[:, 0]).float())
+
+
+class CellBranch(nn.Module):
+    """One query a coarse polar cell; its answer, unfolded to finer cells, joins radar and LiDAR features: (B, cells, channels)."""
+
+    channels: int
+
+    def __init__(self, shape: Shape, task: Task) -> None:
+        super().__init__()
+        self.attention = SequentialAttention(shape.model, shape.model // 2, shape.layers)
+        self.places = shape.places
+        self.query = nn.Parameter(0.02 * torch.randn(shape.model))
+        self.unfold = nn.ConvTranspose2d(shape.model, CELL_CHANNELS, 2, 2)
+        self.join = nn.Conv2d(2 * CELL_CHANNELS, CELL_CHANNELS, 1)
+        self.mix = nn.Sequential(
+            nn.GELU(approximate="tanh"), nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 3, 1, 1), nn.GELU(approximate="tanh")
+        )
+        self.head = nn.Conv2d(CELL_CHANNELS, self.channels, 1)
+        nn.init.zeros_(self.head.bias)
+        with torch.no_grad():
+            self.head.bias[0] = -4.0  # most cells are empty
+
+    def forward(self, scene: Scene) -> Tensor:
+        start = (self.places() + self.query).expand(scene.valid.shape[0], -1, -1)
+        answers = read_sensors(self.attention, start, scene)
+        coarse = answers.transpose(1, 2).unflatten(2, POLAR_TOKENS)
+        cells = self.unfold(coarse) + self.join(scene.cells)
+        return self.head(cells + self.mix(cells)).reshape(-1, self.channels, CELLS[0] * CELLS[1]).transpose(1, 2).float()
+
+
+class ObjectsBranch(CellBranch):
+    """Vehicles."""
+
+    channels = OBJECT_CHANNELS
+
+
+class PeopleBranch(CellBranch):
+    """People and what they do."""
+
+    channels = PEOPLE_CHANNELS
+
+
+BRANCHES: dict[str, type[nn.Module]] = {
+    "beam": BeamBranch,
+    "blockage": BlockageBranch,
+    "pathloss": PathlossBranch,
+    "objects": ObjectsBranch,
+    "traffic": TrafficBranch,
+    "people": PeopleBranch,
+}  #: by a task's `head`
+
+
+def read_sensors(attention: SequentialAttention, start: Tensor, scene: Scene) -> Tensor:
+    """Answers to queries that concern the whole scene: they see the sensors, no instruction."""
+    layers = [tokens[:, : scene.sensing] for tokens in scene.layers]
+    group = scene.token_group[: scene.sensing]
+    return attention(start, layers, visible(scene.valid[:, : scene.sensing], group[:1], group))
