@@ -35,7 +35,7 @@ class ONNXRuntimeEngine(Engine):
 def open_model(path: Path, precision: str, threads: int) -> ONNXRuntimeEngine:
     """Open a session. Raises ModelError if `path` is damaged, EngineError for a precision the graph has not."""
     if precision not in ("auto", "fp32"):
-        raise EngineError(f"engine onnxruntime runs this model in fp32, not {precision}; use precision auto, or engine openvino")
+        raise EngineError(f"engine onnxruntime runs this model in fp32, not {precision}; use precision auto or engine openvino")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

@@ -66,7 +66,7 @@ def open_model(path: Path, precision: str, threads: int) -> OpenVINOEngine:
             engine.reason = "fp32, as bf16 answers differently"
         return engine
     except RuntimeError as error:
-        raise EngineError(f"engine openvino cannot run {path} ({error}); use another engine, or export the model again") from error
+        raise EngineError(f"engine openvino cannot run {path} ({error}); use another engine, or export it again") from error
 
 
 def agree(exact: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:

@@ -16,7 +16,9 @@ CLEAR: Colour = (45, 212, 191)
 BLOCKED: Colour = (255, 92, 92)
 PERSON: Colour = (196, 155, 255)
 MODALITY: dict[str, Colour] = {"camera": (96, 181, 255), "radar": (255, 179, 71), "lidar": (126, 217, 129)}
-VEHICLES: tuple[Colour, ...] = ((96, 200, 245), (140, 224, 140), (255, 208, 82), (255, 152, 84), (240, 130, 190), (180, 190, 255))
+VEHICLES: tuple[Colour, ...] = (
+    (96, 200, 245), (140, 224, 140), (255, 208, 82), (255, 152, 84), (240, 130, 190), (180, 190, 255),
+)  # fmt: skip
 
 SHIFT = 4  # fractional bits of the coordinates given to cv2: sub-pixel positions
 FACE = cv2.FontFace("sans") if hasattr(cv2, "FontFace") else None  # OpenCV 5 brings a real type face, 4 the Hershey strokes

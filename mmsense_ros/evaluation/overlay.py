@@ -31,9 +31,10 @@ class Overlay:
     codebook: Codebook = field(default_factory=Codebook)
     camera_matrix: np.ndarray | None = None
     antenna_from_camera: np.ndarray | None = None
+    _rows: int = field(default=SCENE_HEIGHTS[0], init=False)  # of the last scene, so that a film keeps its size
 
     def draw(self, image: np.ndarray | None, sensing: Sensing) -> np.ndarray:
-        """Picture (600..720, 1280, 3) uint8 RGB of `sensing` on `image` (H, W, 3) uint8 RGB, None where the camera is missing."""
+        """Picture (600..720, 1280, 3) uint8 RGB of `sensing` on `image` (H, W, 3) uint8 RGB, None if the camera is missing."""
         scene, view = self._scene(image)
         if view is not None:
             self._draw_fan(scene, view, sensing)
@@ -51,11 +52,11 @@ class Overlay:
     def _scene(self, image: np.ndarray | None) -> tuple[np.ndarray, _View | None]:
         """The image, scaled and centred, and how points get onto it."""
         if image is None:
-            scene = np.full((SCENE_HEIGHTS[0], SCENE_WIDTH, 3), ink.NIGHT, np.uint8)
-            ink.write(scene, "no camera image", SCENE_WIDTH / 2, SCENE_HEIGHTS[0] / 2, 22, ink.MUTED, align=0.5)
+            scene = np.full((self._rows, SCENE_WIDTH, 3), ink.NIGHT, np.uint8)
+            ink.write(scene, "no camera image", SCENE_WIDTH / 2, self._rows / 2, 22, ink.MUTED, align=0.5)
             return scene, None
         height, width = image.shape[:2]
-        rows = int(np.clip(round(SCENE_WIDTH * height / width), *SCENE_HEIGHTS))
+        self._rows = rows = int(np.clip(round(SCENE_WIDTH * height / width), *SCENE_HEIGHTS))
         scale = min(SCENE_WIDTH / width, rows / height)
         size = round(width * scale), round(height * scale)
         left, top = (SCENE_WIDTH - size[0]) // 2, (rows - size[1]) // 2
@@ -77,9 +78,15 @@ class Overlay:
             edges = self.codebook.azimuths[beam] + np.array([step, -step]) / 2
             rim = view.directions(np.stack([np.cos(edges), np.sin(edges), np.zeros(2)], axis=1))
             if rim is not None:
-                ink.polygon(mask, np.vstack([foot, rim]), int(28 + 100 * share[beam]))
+                ink.polygon(mask, np.vstack([foot, rim]), int(36 + 130 * share[beam]))
         fade = np.linspace(1.0, 0.25, scene.shape[0], dtype=np.float32)[:, None]
-        ink.blend(scene, (mask * fade).astype(np.uint8), ink.mix(ink.CLEAR, ink.BLOCKED, sensing.blockage))
+        colour = ink.mix(ink.CLEAR, ink.BLOCKED, sensing.blockage)
+        ink.blend(scene, (mask * fade).astype(np.uint8), colour)
+        best = self.codebook.azimuths[sensing.beam.best]
+        rim = view.directions(np.array([[np.cos(best), np.sin(best), 0.0]]))
+        if rim is not None:
+            ink.disc(scene, rim[0], 5, ink.NIGHT)
+            ink.disc(scene, rim[0], 4, colour)
 
     def _draw_object(self, scene: np.ndarray, view: _View, thing: SensedObject, labels: _Labels) -> None:
         corners = view.in_camera(box_corners(thing))
@@ -173,8 +180,9 @@ class _Labels:
                 continue
             left = float(np.clip(middle - width / 2, 2, self.scene.shape[1] - width - 2))
             top = float(np.clip(bottom - height - 4, 2, self.scene.shape[0] - height - 2))
-            while top > 2 and any(left < r and right > l and top < b and top + height > t for l, t, r, b in taken for right in [left + width]):
+            near = [other for start, end, other in taken if left < end and left + width > start]
+            while top > 2 and any(abs(top - other) < height for other in near):
                 top -= height + 2
-            taken.append((left, top, left + width, top + height))
+            taken.append((left, left + width, top))
             ink.bar(self.scene, left, top, width, height, colour)
             ink.write(self.scene, words, left + 7, top + 16, size, ink.NIGHT, bold=True)

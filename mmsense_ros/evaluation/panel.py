@@ -31,7 +31,7 @@ def draw_panel(canvas: np.ndarray, sensing: Sensing, codebook: Codebook) -> None
     loose = (canvas.shape[0] - 600) / 6  # spare height, shared between the sections
     right = PANEL_WIDTH - MARGIN
     ink.write(canvas, "MMSense", MARGIN, 32, 20, bold=True)
-    ink.write(canvas, f"{sensing.stamp // 10**9 % 10**5}.{sensing.stamp // 10**7 % 100:02d} s", right, 32, 14, ink.MUTED, align=1)
+    ink.write(canvas, f"{sensing.stamp / 1e9 % 1e5:.2f} s", right, 32, 14, ink.MUTED, align=1)
     words = _shorten(f"“{sensing.instruction}”" if sensing.instruction else "no instruction", right - MARGIN, 15)
     ink.write(canvas, words, MARGIN, 58, 15, ink.PAPER if sensing.instruction else ink.MUTED)
     y = 74 + loose
@@ -96,7 +96,8 @@ def _above(ground: np.ndarray, radius: float) -> np.ndarray:
 def _draw_link(canvas: np.ndarray, y: float, sensing: Sensing) -> float:
     beam, right = sensing.beam, PANEL_WIDTH - MARGIN
     ink.write(canvas, f"Beam {beam.best}", MARGIN, y, 17, bold=True)
-    facts = f"{beam.probabilities.max():.0%}   sweep {len(beam.sweep_set)}/{len(beam.probabilities)}   −{beam.expected_power_loss:.1f} dB"
+    sweep = f"sweep {len(beam.sweep_set)} of {len(beam.probabilities)}"
+    facts = f"{beam.probabilities.max():.0%}   {sweep}   −{beam.expected_power_loss:.1f} dB"
     ink.write(canvas, facts, right, y, 13, ink.MUTED, align=1)
     for row, (words, chance) in enumerate(
         [("blocked now", sensing.blockage), (f"in {sensing.beam_ahead.horizon:g} s", sensing.blockage_ahead)]

@@ -1,0 +1,200 @@
+"""The command line: `mmsense simulate | demo | evaluate | train | export | bench`.
+
+Exit codes: 0 done; 2 what was given cannot be used, said in one line; 130 interrupted. Each command imports only what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+# OpenMP threads that spin while they wait starve each other; it must be set before anything that uses OpenMP is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from mmsense_ros.errors import MMSenseError  # noqa: E402
+from mmsense_ros.snapshot import MODALITIES  # noqa: E402
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except MMSenseError as error:
+        print(f"mmsense {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"mmsense {options.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="mmsense",
+        description="MMSense for ROS 2: which beams to use, what is blocked, what moves and what people do, from camera, radar "
+        "and LiDAR. Only `demo` needs ROS.",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    add = _command(commands, simulate, "simulate", "simulate a street and write it as a rosbag2 with truth topics")
+    add("bag", type=Path, metavar="BAG", help="folder to write, must not exist")
+    add("--seconds", type=_positive(float), default=20.0, help="length of the recording (default: %(default)g)")
+    add("--seed", type=int, default=0, help="which street: the same seed gives the same bag (default: %(default)s)")
+    add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="rosbag2 storage (default: %(default)s)")
+
+    add = _command(commands, demo, "demo", "replay a street over DDS into the node and show what it senses")
+    add("--bag", type=Path, help="a rosbag2 to replay (default: a street simulated for the occasion)")
+    add("--seconds", type=_positive(float), default=20.0, help="how long (default: %(default)g)")
+    add("--out", type=Path, default=Path("out/demo"), help="folder for summary.json and pictures (default: %(default)s)")
+
+    add = _command(commands, evaluate, "evaluate", "run the perception over bags, without ROS, and score it against truth")
+    add("bags", type=Path, nargs="+", metavar="BAG", help="rosbag2 folder or .mcap file")
+    add("--out", type=Path, default=Path("out/evaluate"), help="folder for report.json (default: %(default)s)")
+    add("--drop", action="append", default=[], choices=MODALITIES, help="withhold a sensor; may be given again")
+    add("--ablate", action="store_true", help="also withhold each sensor in turn: per_modality_drop in the report")
+    add("--calibration", type=Path, metavar="YAML", help="extrinsics (default: the bag's /tf_static)")
+    add("--overlay", action="store_true", help="also draw what was sensed: overlay.mp4 beside the report")
+    _engine_options(add)
+
+    add = _command(commands, train, "train", "train MMSense on simulated streets (needs the extra `train`)")
+    add("config", type=Path, metavar="CONFIG", help="training configuration, such as config/training.yaml")
+    add("--out", type=Path, default=Path("out/train"), help="folder for weights and figures (default: %(default)s)")
+
+    add = _command(commands, export, "export", "turn trained weights into an ONNX file and its card (needs the extra `train`)")
+    add("model", type=Path, metavar="WEIGHTS", help="the .safetensors that `mmsense train` wrote")
+    add("--out", type=Path, default=Path("out/export/mmsense.onnx"), help="ONNX file to write (default: %(default)s)")
+
+    add = _command(commands, bench, "bench", "measure what it costs")
+    add("what", choices=tuple(BENCHES), help="; ".join(f"{name}: {words}" for name, words in BENCHES.items()))
+    _engine_options(add)
+    return top
+
+
+BENCHES = {
+    "sync": "cost a message and yield of the synchronizer",
+    "maps": "cost of each sensor's map",
+    "engine": "latency of the model on each engine installed",
+    "pipeline": "latency of the whole way from readings to answers",
+}
+
+
+def simulate(options: argparse.Namespace) -> None:
+    """Write a street."""
+    from mmsense_ros.data.street.simulate import simulate as run
+
+    with progress("simulating") as report:
+        run(options.bag, seconds=options.seconds, seed=options.seed, storage=options.storage, progress=report)
+    print(f"wrote {options.bag}")
+
+
+def demo(options: argparse.Namespace) -> int | None:
+    """Show a street being sensed live."""
+    try:
+        from mmsense_ros.ros import demo as live
+    except ImportError as error:
+        raise MMSenseError(f"the demo needs ROS 2 ({error}); source it, or `pip install mmsense_ros[ros]`") from error
+    return live.run(bag=options.bag, seconds=options.seconds, out=options.out)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Score bags and print the figures."""
+    from mmsense_ros.evaluation.bag import evaluate as run
+    from mmsense_ros.evaluation.table import print_report
+
+    with progress("evaluating") as report:
+        figures = run(
+            options.bags,
+            options.model or "",
+            options.engine,
+            options.drop,
+            options.out,
+            report,
+            precision=options.precision,
+            threads=options.threads,
+            calibration=options.calibration,
+            ablate=options.ablate,
+            overlay=options.overlay,
+        )
+    print_report(figures)
+    print(f"wrote {options.out / 'report.json'}")
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a model."""
+    with _extra("train"):
+        from mmsense_ros.training.train import train as run
+    run(options.config, options.out)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write an ONNX file and its card."""
+    with _extra("train"):
+        from mmsense_ros.model.export import export as run
+    run(options.model, options.out)
+    print(f"wrote {options.out}")
+
+
+def bench(options: argparse.Namespace) -> None:
+    """Measure and print a table."""
+    import importlib
+
+    importlib.import_module(f"mmsense_ros.bench.{options.what}").run(options)
+
+
+@contextmanager
+def progress(words: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on the error stream, fed by calls with (done, total); silent where nobody looks."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Imports that an extra of this package brings."""
+    try:
+        yield
+    except ImportError as error:
+        raise MMSenseError(f"{error}; `pip install mmsense_ros[{name}]`") from error
+
+
+def _command(
+    commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], int | None], name: str, words: str
+) -> Callable[..., argparse.Action]:
+    added = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+    added.set_defaults(run=run)
+    return added.add_argument
+
+
+def _engine_options(add: Callable[..., argparse.Action]) -> None:
+    from mmsense_ros.engine import ENGINES, PRECISIONS
+
+    add("--model", type=Path, metavar="ONNX", help="exported model (default: the one shipped with mmsense_ros)")
+    add("--engine", choices=("auto", *ENGINES), default="auto", help="what runs it (default: the best one installed)")
+    add("--precision", choices=PRECISIONS, default="auto", help="numeric precision (default: the engine's choice)")
+    add("--threads", type=_positive(int), default=0, help="threads of the engine (default: its choice)")
+
+
+def _positive(kind: type) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = kind(text)
+        if value <= 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it in "invalid ... value"
+    return parse
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""report.json as a table for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """Print the figures: tasks, then the beam against its bounds, then without each sensor."""
+    console = Console()
+    latency, engine = report["latency_ms"], report["engine"]
+    console.print(
+        f"{report['frames']} frames on {engine['name']} {engine['precision']}: "
+        f"p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f}, p99 {latency['p99']:.1f}"
+    )
+    if "beam" not in report:
+        console.print("no truth topics in the bag: report.json holds the predictions")
+        return
+    tasks = Table("task", "figures", box=None, header_style="bold")
+    for task, figures in report["per_task"].items():
+        tasks.add_row(task, "  ".join(f"{name} {_show(value)}" for name, value in figures.items()))
+    console.print(tasks)
+    rows = {"mmsense": report["beam"], "most frequent beam": report["baseline"], "noise-free oracle": report["oracle"]}
+    rows |= {f"without {name}": figures for name, figures in report["per_modality_drop"].items()}
+    beams = Table("beam chosen by", "top-1", "top-3", "DBA", "power loss [dB]", box=None, header_style="bold")
+    for name, figures in rows.items():
+        beams.add_row(name, *(_show(figures[key]) for key in ("top1", "top3", "dba", "power_loss_db")))
+    console.print(beams)
+
+
+def _show(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,143 @@
+"""`Perception`: a snapshot and an instruction in, all answers out. The node, the bags and the benchmarks all call it."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from mmsense_ros.anchors import decode_objects, decode_people
+from mmsense_ros.calibration import Calibration
+from mmsense_ros.codebook import Codebook
+from mmsense_ros.conformal import sweep_set
+from mmsense_ros.engine import Engine, open_engine
+from mmsense_ros.errors import MMSenseError, ModelError
+from mmsense_ros.model_card import ModelCard
+from mmsense_ros.sensing import BeamForecast, ModalityState, Sensing
+from mmsense_ros.sensors import build_maps
+from mmsense_ros.snapshot import MODALITIES, Snapshot
+
+ANTENNA_FRAME = "antenna_array"
+SHIPPED_MODEL = Path(__file__).parent / "weights" / "mmsense.onnx"
+INPUTS = frozenset((*MODALITIES, "available", "instruction"))
+OUTPUTS = frozenset(("gate", "beam", "blockage", "pathloss", "objects", "people", "traffic"))
+DEEPEST_LOSS = 20.0  #: [dB] off-beam side lobes and reflections keep real losses from growing beyond this
+
+
+class Perception:
+    """The whole way from readings to calibrated answers, for one calibration. Not safe for concurrent calls.
+
+    Raises ModelError if the engine's model has not the inputs and outputs this version knows.
+    """
+
+    def __init__(self, engine: Engine, card: ModelCard, calibration: Calibration) -> None:
+        for kind, wanted, there in (("inputs", INPUTS, set(engine.inputs)), ("outputs", OUTPUTS, set(engine.outputs))):
+            if wanted != there:
+                fault = f"the model is of another version: its {kind} differ in {', '.join(sorted(wanted ^ there))}"
+                raise ModelError(f"{fault}; export it again with `mmsense export`")
+        self.engine, self.card, self.calibration = engine, card, calibration
+        self._inputs = {name: np.zeros_like(buffer) for name, buffer in engine.inputs.items()}
+        self._instruction: str | None = None
+
+    @classmethod
+    def open(
+        cls, calibration: Calibration, model: str | Path = "", engine: str = "auto", precision: str = "auto", threads: int = 0
+    ) -> Perception:
+        """Open `model` (default: the one shipped in this package) and its card. Raises ModelError, EngineError."""
+        path = Path(model) if model else SHIPPED_MODEL
+        card = ModelCard.load(path)
+        return cls(open_engine(path, engine, precision, threads), card, calibration)
+
+    def __call__(self, snapshot: Snapshot, instruction: str = "") -> Sensing:
+        """Answer `instruction` about `snapshot`; missing modalities get gate 0.
+
+        Raises MMSenseError if no reading is there that the model knows, CalibrationError if one's extrinsics are missing.
+        """
+        available = [name in snapshot.readings and name in self.card.modalities for name in MODALITIES]
+        if not any(available):
+            fault = f"the snapshot at {snapshot.stamp} ns holds no reading of {', '.join(self.card.modalities)}"
+            raise MMSenseError(f"{fault}; check that a sensor publishes")
+        began = time.perf_counter()
+        maps = build_maps(snapshot, self.calibration, self.card.grid, self.card.camera_size)
+        for name, there in zip(MODALITIES, available, strict=True):
+            self._inputs[name][0] = maps[name] if there else 0.0
+        self._inputs["available"][0] = available
+        if instruction != self._instruction:
+            self._inputs["instruction"][0] = self.card.vocabulary.encode(instruction)
+            self._instruction = instruction
+        mapped = time.perf_counter()
+        outputs = self.engine.run(self._inputs)
+        inferred = time.perf_counter()
+        answers = self._answers(outputs)
+        gate = np.where(available, outputs["gate"][0], 0.0)
+        gate /= gate.sum()
+        done = time.perf_counter()
+        stages = {"maps": mapped - began, "engine": inferred - mapped, "answers": done - inferred, "total": done - began}
+        return Sensing(
+            stamp=snapshot.stamp,
+            frame_id=ANTENNA_FRAME,
+            instruction=instruction,
+            modalities=tuple(
+                ModalityState(name, there, float(weight), snapshot.age(name) if there else float("nan"))
+                for name, there, weight in zip(MODALITIES, available, gate, strict=True)
+            ),
+            engine=self.engine.name,
+            precision=self.engine.precision,
+            latency_ms={stage: 1e3 * seconds for stage, seconds in stages.items()},
+            **answers,
+        )
+
+    def close(self) -> None:
+        """Free the engine."""
+        self.engine.close()
+
+    def _answers(self, outputs: dict[str, np.ndarray]) -> dict:
+        """The model's numbers as calibrated answers, by the field names of `Sensing`."""
+        card = self.card
+        blockage = [sigmoid(outputs["blockage"][0, i] / card.blockage_temperature[i]) for i in range(2)]
+        return {
+            "beam": self._forecast(outputs["beam"][0], 0),
+            "beam_ahead": self._forecast(outputs["beam"][0], 1),
+            "blockage": blockage[0],
+            "blockage_ahead": blockage[1],
+            "pathloss": float(outputs["pathloss"][0, 0]),
+            "objects": decode_objects(outputs["objects"][0], card.anchors, card.objects, card.object_threshold),
+            "people": decode_people(outputs["people"][0], card.anchors, card.activities, card.person_threshold),
+            "traffic": {label: float(n) for label, n in zip(card.objects, outputs["traffic"][0], strict=True)},
+        }
+
+    def _forecast(self, logits: np.ndarray, when: int) -> BeamForecast:
+        """Beams now (`when` 0) or ahead (1) from logits (2, beams)."""
+        probabilities = softmax(logits[when] / self.card.beam_temperature[when])
+        loss = misalignment_losses(self.card.codebook)[int(np.argmax(probabilities))]
+        return BeamForecast(
+            horizon=self.card.horizon * when,
+            probabilities=probabilities,
+            sweep_set=sweep_set(probabilities, self.card.sweep_threshold[when]),
+            coverage=self.card.coverage,
+            expected_power_loss=float(probabilities @ loss),
+        )
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (n,) float32 that sum to 1."""
+    powers = np.exp(logits.astype(np.float64) - logits.max())
+    return (powers / powers.sum()).astype(np.float32)
+
+
+def sigmoid(logit: float) -> float:
+    """1 / (1 + exp(-logit)), without overflow."""
+    return float(0.5 * (1.0 + np.tanh(0.5 * float(logit))))
+
+
+@lru_cache(maxsize=4)
+def misalignment_losses(codebook: Codebook) -> np.ndarray:
+    """What beam i loses towards the direction where beam k is best, (beams i, beams k) [dB], 0..DEEPEST_LOSS.
+
+    From the array's own pattern: 10 log10(|w_k^H a(azimuth_k)|^2 / |w_i^H a(azimuth_k)|^2).
+    """
+    gain = np.abs(codebook.weights.conj() @ codebook.steering(codebook.azimuths).T) ** 2
+    loss = 10 * np.log10(np.diagonal(gain) / np.maximum(gain, 1e-12))
+    return np.clip(loss, 0.0, DEEPEST_LOSS).astype(np.float32)
