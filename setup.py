@@ -55,7 +55,7 @@ def _run_cmake() -> Path:
         f"-DCMAKE_INSTALL_PREFIX={stage}",
         "-DPYTHON_INSTALL_DIR=python",
         f"-DPython3_EXECUTABLE={sys.executable}",
-        f"-DCMAKE_PROJECT_{NAME}_INCLUDE={ROOT / 'cmake' / 'existing_include_folders.cmake'}",
+        f"-DCMAKE_PROJECT_{NAME}_INCLUDE={ROOT / 'cmake' / 'wheels.cmake'}",
     ]  # fmt: skip
     shutil.rmtree(stage, ignore_errors=True)
     subprocess.run(configure, env=environment, check=True)
