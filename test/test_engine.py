@@ -165,3 +165,53 @@ def test_unknown_engine_or_precision(model):
         open_engine(model, "abacus")
     with pytest.raises(EngineError, match="unknown precision 'fp1'; use auto, fp32"):
         open_engine(model, precision="fp1")
+
+
+@pytest.fixture(scope="module")
+def small_network(tmp_path_factory):
+    pytest.importorskip("torch", reason="torch (extra `train`) is not installed")
+    import torch
+
+    from mmsense_ros.instruction import Vocabulary
+    from mmsense_ros.model.mmsense import MMSense, ModelConfig, save_model
+    from mmsense_ros.model_card import ModelCard
+    from mmsense_ros.tasks import load_tasks
+
+    torch.manual_seed(0)
+    card, tasks = ModelCard(Vocabulary(("bus", "red"))), load_tasks()
+    model = MMSense(ModelConfig(model=32, heads=2, layers=1), len(card.vocabulary), tasks).eval()
+    folder = tmp_path_factory.mktemp("network")
+    save_model(model, tasks, card, folder / "model.safetensors")
+    (folder / "mmsense.onnx").write_bytes(b"the torch engine does not read it")
+    return folder / "mmsense.onnx", model
+
+
+def test_torch_runs_the_weights_beside_the_onnx_file(small_network):
+    import torch
+
+    path, model = small_network
+    engine = open_engine(path, "torch", threads=1)
+    assert (engine.name, engine.precision) == ("torch", "fp32")
+    noise = np.random.default_rng(0)
+    inputs = {k: noise.random(v.shape).astype(np.float32) for k, v in engine.inputs.items() if k != "instruction"}
+    inputs |= {"available": np.array([[1, 0, 1]], np.float32), "instruction": np.eye(1, 16, dtype=np.int64) * 2}
+    outputs = engine.run(inputs)
+    given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    with torch.inference_mode():
+        wanted = model(given, given["available"], given["instruction"][:, None])
+    assert set(outputs) == set(engine.outputs) == set(wanted)
+    np.testing.assert_allclose(outputs["gate"], wanted["gate"].numpy(), atol=1e-6)
+    np.testing.assert_allclose(outputs["beam"], wanted["beam"][:, 0].numpy(), atol=1e-5)
+    assert outputs["gate"][0, 1] == 0.0
+
+
+def test_torch_without_weights_or_with_damaged_ones(small_network, tmp_path):
+    path, _ = small_network
+    (tmp_path / "mmsense.onnx").write_bytes(path.read_bytes())
+    with pytest.raises(EngineError, match="torch needs the weights .*model.safetensors"):
+        open_engine(tmp_path / "mmsense.onnx", "torch")
+    (tmp_path / "model.safetensors").write_bytes(path.with_name("model.safetensors").read_bytes()[:5000])
+    with pytest.raises(EngineError, match="model.safetensors is damaged"):
+        open_engine(tmp_path / "mmsense.onnx", "torch")
+    with pytest.raises(EngineError, match="torch runs in fp32, not bf16"):
+        open_engine(path, "torch", "bf16")

@@ -15,7 +15,7 @@ from mmsense_ros.errors import EngineError, ModelError
 #: Best first; each is a module of this package with `open_model(path, precision, threads) -> Engine`.
 ENGINES = ("openvino", "onnxruntime", "torch")
 PRECISIONS = ("auto", "fp32", "bf16")
-REMEDIES = {name: f"pip install {name}" for name in ENGINES}
+REMEDIES = {"openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime", "torch": "pip install mmsense_ros[train]"}
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from mmsense_ros.engine import Engine
 from mmsense_ros.errors import EngineError, ModelError
 
 NAMES = {ov.Type.f32: "fp32", ov.Type.bf16: "bf16", ov.Type.f16: "fp16"}
-TOLERANCE = 0.05  #: largest difference between bf16 and fp32 outputs, relative to the output's largest value
+TOLERANCE = 0.02  #: largest difference between bf16 and fp32 outputs, relative to the output's largest value
 
 log = logging.getLogger(__name__)
 
