@@ -9,7 +9,7 @@ DEMO_OUT ?= out/demo
 
 OTHER_DISTRO := $(if $(filter jazzy,$(ROS_DISTRO)),kilted,jazzy)
 VENV := $(if $(filter jazzy,$(ROS_DISTRO)),.venv,.venv-$(ROS_DISTRO))
-PIP := $(VENV)/bin/pip --disable-pip-version-check
+PIP := $(VENV)/bin/pip --disable-pip-version-check -qq
 SOURCES := CMakeLists.txt package.xml pyproject.toml setup.py $(shell find cmake config launch mmsense_ros msg scripts -type f -not -name '*.pyc')
 ROS_TESTS = $(shell grep -l 'mark\.ros' test/test_*.py)
 
@@ -36,14 +36,14 @@ clean:
 	rm -rf .venv .venv-* build dist install log out *.egg-info
 
 $(VENV)/package.stamp: $(VENV)/ros.stamp $(SOURCES)
-	$(PIP) install --quiet .
+	$(PIP) install .
 	touch $@
 
 $(VENV)/ros.stamp: requirements/$(ROS_DISTRO).txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --requirement $<
+	$(PIP) install --requirement $<
 	touch $@
 
 $(VENV)/%.stamp: requirements/%.txt | $(VENV)/ros.stamp
-	$(PIP) install --quiet --requirement $<
+	$(PIP) install --requirement $<
 	touch $@

@@ -32,14 +32,15 @@ def ros_environment(tmp_path: Path):
         ROS_DOMAIN_ID=str(domain),
         ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
         ROS_LOG_DIR=str(tmp_path / "ros_log"),
-        PYTHONSAFEPATH="1",
+        PYTHONSAFEPATH="1",  # the working directory may be the source tree, which has no built messages
+        FASTDDS_DEFAULT_PROFILES_FILE=str(ROOT / "config" / "fastdds.xml"),
     )
     with reservation:
         yield environment
 
 
 def _reserve_domain() -> tuple[int, socket.socket]:
-    """A domain id that no test of this machine holds; the held UDP socket marks it, so that parallel runs differ."""
+    """A domain id that no test of this machine holds; the bound socket marks it, so that parallel runs differ."""
     for domain in range(1, 101):
         reservation = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
