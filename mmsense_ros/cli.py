@@ -69,18 +69,20 @@ def parser() -> argparse.ArgumentParser:
     add("model", type=Path, metavar="WEIGHTS", help="the .safetensors that `mmsense train` wrote")
     add("--out", type=Path, default=Path("out/export/mmsense.onnx"), help="ONNX file to write (default: %(default)s)")
 
-    add = _command(commands, bench, "bench", "measure what it costs")
-    add("what", choices=tuple(BENCHES), help="; ".join(f"{name}: {words}" for name, words in BENCHES.items()))
+    benches = commands.add_parser("bench", help="measure what it costs", description="Measure what it costs.")
+    kinds = benches.add_subparsers(dest="bench", required=True, metavar="WHAT")
+    add = _command(kinds, bench_sync, "sync", "cost a message and yield of the synchronizer, good streams and bad")
+    _json_option(add)
+    add = _command(kinds, bench_maps, "maps", "cost of each sensor's map")
+    _json_option(add)
+    add = _command(kinds, bench_engine, "engine", "latency of the model on every engine installed")
+    _model_options(add)
+    _json_option(add)
+    add = _command(kinds, bench_pipeline, "pipeline", "latency of the whole way from readings to answers")
+    add("bag", type=Path, metavar="BAG", help="rosbag2 folder or .mcap file")
     _engine_options(add)
+    _json_option(add)
     return top
-
-
-BENCHES = {
-    "sync": "cost a message and yield of the synchronizer",
-    "maps": "cost of each sensor's map",
-    "engine": "latency of the model on each engine installed",
-    "pipeline": "latency of the whole way from readings to answers",
-}
 
 
 def simulate(options: argparse.Namespace) -> None:
@@ -139,11 +141,32 @@ def export(options: argparse.Namespace) -> None:
     print(f"wrote {options.out}")
 
 
-def bench(options: argparse.Namespace) -> None:
-    """Measure and print a table."""
-    import importlib
+def bench_sync(options: argparse.Namespace) -> None:
+    """Measure the synchronizer."""
+    from mmsense_ros.bench.sync import run
 
-    importlib.import_module(f"mmsense_ros.bench.{options.what}").run(options)
+    run(options.json)
+
+
+def bench_maps(options: argparse.Namespace) -> None:
+    """Measure the maps."""
+    from mmsense_ros.bench.maps import run
+
+    run(options.json)
+
+
+def bench_engine(options: argparse.Namespace) -> None:
+    """Measure the engines."""
+    from mmsense_ros.bench.engine import run
+
+    run(options.model, options.threads, json_file=options.json)
+
+
+def bench_pipeline(options: argparse.Namespace) -> None:
+    """Measure the whole way."""
+    from mmsense_ros.bench.pipeline import run
+
+    run(options.bag, options.model, options.engine, options.precision, options.threads, options.json)
 
 
 @contextmanager
@@ -176,13 +199,21 @@ def _command(
     return added.add_argument
 
 
+def _json_option(add: Callable[..., argparse.Action]) -> None:
+    add("--json", type=Path, metavar="FILE", help="also write the figures there")
+
+
+def _model_options(add: Callable[..., argparse.Action]) -> None:
+    add("--model", type=Path, metavar="ONNX", help="exported model (default: the one shipped with mmsense_ros)")
+    add("--threads", type=_positive(int), default=0, help="threads of the engine (default: its choice)")
+
+
 def _engine_options(add: Callable[..., argparse.Action]) -> None:
     from mmsense_ros.engine import ENGINES, PRECISIONS
 
-    add("--model", type=Path, metavar="ONNX", help="exported model (default: the one shipped with mmsense_ros)")
+    _model_options(add)
     add("--engine", choices=("auto", *ENGINES), default="auto", help="what runs it (default: the best one installed)")
     add("--precision", choices=PRECISIONS, default="auto", help="numeric precision (default: the engine's choice)")
-    add("--threads", type=_positive(int), default=0, help="threads of the engine (default: its choice)")
 
 
 def _positive(kind: type) -> Callable[[str], float]:

@@ -12,7 +12,7 @@ from mmsense_ros.anchors import decode_objects, decode_people
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.conformal import sweep_set
-from mmsense_ros.engine import Engine, open_engine
+from mmsense_ros.engine import SHIPPED_MODEL, Engine, open_engine
 from mmsense_ros.errors import MMSenseError, ModelError
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.sensing import BeamForecast, ModalityState, Sensing
@@ -20,7 +20,6 @@ from mmsense_ros.sensors import build_maps
 from mmsense_ros.snapshot import MODALITIES, Snapshot
 
 ANTENNA_FRAME = "antenna_array"
-SHIPPED_MODEL = Path(__file__).parent / "weights" / "mmsense.onnx"
 INPUTS = frozenset((*MODALITIES, "available", "instruction"))
 OUTPUTS = frozenset(("gate", "beam", "blockage", "pathloss", "objects", "people", "traffic"))
 DEEPEST_LOSS = 20.0  #: [dB] off-beam side lobes and reflections keep real losses from growing beyond this

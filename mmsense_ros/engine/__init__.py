@@ -12,6 +12,8 @@ import numpy as np
 
 from mmsense_ros.errors import EngineError, ModelError
 
+#: The model that comes with this package.
+SHIPPED_MODEL = Path(__file__).parents[1] / "weights" / "mmsense.onnx"
 #: Best first; each is a module of this package with `open_model(path, precision, threads) -> Engine`.
 ENGINES = ("openvino", "onnxruntime", "torch")
 PRECISIONS = ("auto", "fp32", "bf16")

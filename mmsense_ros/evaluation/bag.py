@@ -13,13 +13,13 @@ import numpy as np
 
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.data.recording import Recording
-from mmsense_ros.engine import open_engine
+from mmsense_ros.engine import SHIPPED_MODEL, open_engine
 from mmsense_ros.errors import BagError, ConfigError
 from mmsense_ros.evaluation.film import Film
 from mmsense_ros.evaluation.overlay import Overlay
 from mmsense_ros.evaluation.report import Score
 from mmsense_ros.model_card import ModelCard
-from mmsense_ros.perception import SHIPPED_MODEL, Perception
+from mmsense_ros.perception import Perception
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA, MODALITIES, Snapshot
 
