@@ -45,8 +45,8 @@ class SensorSync:
     """How one sensor is matched.
 
     `offset` [s] is added to its stamps where they are compared (a LiDAR that stamps the start of a 0.1 s sweep: 0.05).
-    `max_age` [s] is the largest distance to the reference's stamp, older or newer; the default lets a 10 Hz sensor lose a message.
-    Frames for which a `required` sensor has nothing make no snapshot.
+    `max_age` [s] is the largest distance to the reference's stamp, older or newer; by default a 10 Hz sensor may lose a message
+    without being missed. A frame for which a `required` sensor has nothing makes no snapshot.
     """
 
     offset: float = 0.0
@@ -72,7 +72,8 @@ class SyncConfig:
 
     def __post_init__(self) -> None:
         if self.reference not in self.sensors:
-            raise ConfigError(f"sync: reference '{self.reference}' is not among the sensors; choose one of {', '.join(self.sensors)}")
+            known = ", ".join(self.sensors)
+            raise ConfigError(f"sync: reference '{self.reference}' is not among the sensors; choose one of {known}")
         if self.stamp_policy not in ("reject", "arrival"):
             raise ConfigError(f"sync: stamp_policy '{self.stamp_policy}' is unknown; choose 'reject' or 'arrival'")
         if self.max_wait < 0 or self.max_jump <= 0 or self.queue < 2:

@@ -64,14 +64,13 @@ def dying(sensor: str = LIDAR, seed: int = 3) -> list[Message]:
 
 def looping(loops: int = 3, seconds: float = 20.0) -> list[Message]:
     """A bag played again and again: the stamps start over, the arrivals go on."""
+    length = round(seconds * NANOSECONDS)
     bag = nominal(seconds, seed=4)
-    return [
-        message._replace(arrival=message.arrival + loop * round(seconds * NANOSECONDS)) for loop in range(loops) for message in bag
-    ]
+    return [message._replace(arrival=message.arrival + loop * length) for loop in range(loops) for message in bag]
 
 
 def badly_stamped(seed: int = 5) -> list[Message]:
-    """One message in fifty has a zero stamp, one its predecessor's, one comes before its predecessor, one lies in the far future."""
+    """Of fifty messages one has a zero stamp, one that of its predecessor, one an older one, one a stamp far in the future."""
     random = Random(seed)
     messages = []
     last: dict[str, int] = {}
