@@ -18,7 +18,7 @@ from mmsense_ros.evaluation.metrics import percentiles
 def run(model: str | Path | None = None, threads: int = 0, repeats: int = 200, json_file: Path | None = None) -> dict[str, Any]:
     """Print a table of latencies [ms] of `repeats` runs and the time to open [s]; engines that cannot run are named."""
     figures: dict[str, Any] = {}
-    table = Table("engine", "precision", "open [s]", "p50 [ms]", "p95 [ms]", "p99 [ms]", box=None, header_style="bold")
+    table = Table("engine", "precision", "open (s)", "p50 (ms)", "p95 (ms)", "p99 (ms)", box=None, header_style="bold")
     for name in ENGINES:
         for precision in PRECISIONS[1:]:
             try:

@@ -32,7 +32,7 @@ def run(
     figures = {stage: percentiles(durations) for stage, durations in stages.items()}
     name = f"{perception.engine.name} {perception.engine.precision}"
     perception.close()
-    table = Table("stage", "p50 [ms]", "p95 [ms]", "p99 [ms]", box=None, header_style="bold", title=name)
+    table = Table("stage", "p50 (ms)", "p95 (ms)", "p99 (ms)", box=None, header_style="bold", title=name)
     for stage, values in figures.items():
         table.add_row(stage, *(f"{value:.2f}" for value in values.values()))
     Console().print(table)

@@ -25,7 +25,7 @@ def print_report(report: dict[str, Any]) -> None:
     console.print(tasks)
     rows = {"mmsense": report["beam"], "most frequent beam": report["baseline"], "noise-free oracle": report["oracle"]}
     rows |= {f"without {name}": figures for name, figures in report["per_modality_drop"].items()}
-    beams = Table("beam chosen by", "top-1", "top-3", "DBA", "power loss [dB]", box=None, header_style="bold")
+    beams = Table("beam chosen by", "top-1", "top-3", "DBA", "power loss (dB)", box=None, header_style="bold")
     for name, figures in rows.items():
         beams.add_row(name, *(_show(figures[key]) for key in ("top1", "top3", "dba", "power_loss_db")))
     console.print(beams)
