@@ -41,3 +41,6 @@ class Parrot(Engine):
 
     def infer(self) -> dict[str, np.ndarray]:
         return self.answers
+
+    def close(self) -> None:
+        self.answers = {}

@@ -37,9 +37,7 @@ def image(stamp: int) -> Any:
 
 
 def cloud(stamp: int, frame: str, names: tuple[str, ...], points: np.ndarray) -> Any:
-    fields = [
-        build("sensor_msgs/msg/PointField", name=name, offset=4 * k, datatype=7, count=1) for k, name in enumerate(names)
-    ]
+    fields = [build("sensor_msgs/msg/PointField", name=name, offset=4 * k, datatype=7, count=1) for k, name in enumerate(names)]
     step = 4 * len(names)
     return build(
         "sensor_msgs/msg/PointCloud2", header=header(stamp, frame), height=1, width=len(points), fields=fields,
@@ -49,10 +47,10 @@ def cloud(stamp: int, frame: str, names: tuple[str, ...], points: np.ndarray) ->
 
 
 def beam_power(stamp: int, power: np.ndarray) -> Any:
-    power = power.astype(np.float32)
     return build(
-        "mmsense_ros/msg/BeamPower", header=header(stamp, "antenna_array"), codebook="ula16x64", terminal="vehicle_1", power=power
-    )
+        "mmsense_ros/msg/BeamPower", header=header(stamp, "antenna_array"), codebook="ula16x64", terminal="vehicle_1",
+        power=power.astype(np.float32),
+    )  # fmt: skip
 
 
 def beam(stamp: int, best: int, horizon: float) -> Any:
@@ -90,9 +88,8 @@ def tf_static() -> Any:
             "geometry_msgs/msg/Transform", translation=build(vector, x=0.0, y=0.0, z=0.0),
             rotation=build(quaternion, x=float(x), y=float(y), z=float(z), w=float(w)),
         )  # fmt: skip
-        transforms.append(
-            build("geometry_msgs/msg/TransformStamped", header=header(START, "antenna_array"), child_frame_id=frame, transform=pose)
-        )
+        parent = header(START, "antenna_array")
+        transforms.append(build("geometry_msgs/msg/TransformStamped", header=parent, child_frame_id=frame, transform=pose))
     return build("tf2_msgs/msg/TFMessage", transforms=transforms)
 
 

@@ -51,7 +51,7 @@ def test_wrong_usage_ends_with_2(capsys, arguments):
 
 
 def test_it_starts_without_the_heavy_libraries():
-    heavy = "rclpy torch openvino onnxruntime cv2 rosbags rich".split()
+    heavy = ["rclpy", "torch", "openvino", "onnxruntime", "cv2", "rosbags", "rich"]
     code = f"import sys; from mmsense_ros import cli; cli.parser(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -31,7 +31,8 @@ def answers() -> dict[str, np.ndarray]:
     outputs["pathloss"][0] = 92.5
     outputs["traffic"][0] = [1.5, 0.0, 0.0, 0.5]
     grid = AnchorGrid()
-    for name, place, box, label in (("objects", (20.5, 5.0, -1.0), slice(11, 13), 1), ("people", (10.0, -3.0, -1.0), slice(5, 7), 3)):
+    car, runner = ("objects", (20.5, 5.0, -1.0), slice(11, 13), 1), ("people", (10.0, -3.0, -1.0), slice(5, 7), 3)
+    for name, place, box, label in (car, runner):
         (cell,), (offset,) = grid.locate(np.array([place]))
         outputs[name][0, cell, 0], outputs[name][0, cell, label], outputs[name][0, cell, box] = 5.0, 5.0, offset
     return outputs

@@ -1,4 +1,4 @@
-"""Pictures: boxes where geometry puts them, the fan where the beam points, colours that mean what they say, nothing that crashes."""
+"""Pictures: boxes where geometry puts them, the fan where the beam points, colours that mean what they say, no crash."""
 
 from __future__ import annotations
 

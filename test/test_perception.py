@@ -18,6 +18,7 @@ from mmsense_ros.model_card import ModelCard
 from mmsense_ros.perception import Perception, misalignment_losses, sigmoid, softmax
 from mmsense_ros.snapshot import MODALITIES, Snapshot
 
+
 @pytest.fixture(autouse=True)
 def made_up_maps(monkeypatch):
     """Maps full of each modality's index + 1, so that what reaches the engine can be told apart."""
@@ -77,7 +78,7 @@ def test_a_modality_the_model_was_not_trained_with_is_not_used():
 
 @pytest.mark.parametrize(("seen", "known"), [((), MODALITIES), (("radar",), ("camera",))])
 def test_a_snapshot_without_a_usable_reading_is_refused(seen, known):
-    with pytest.raises(MMSenseError, match="snapshot at 1000000000 ns holds no reading of camera.*check that a sensor publishes"):
+    with pytest.raises(MMSenseError, match="at 1000000000 ns holds no reading of camera.*check that a sensor publishes"):
         perceive(seen=seen, modalities=known)
 
 

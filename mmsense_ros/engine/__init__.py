@@ -17,7 +17,9 @@ SHIPPED_MODEL = Path(__file__).parents[1] / "weights" / "mmsense.onnx"
 #: Best first; each is a module of this package with `open_model(path, precision, threads) -> Engine`.
 ENGINES = ("openvino", "onnxruntime", "torch")
 PRECISIONS = ("auto", "fp32", "bf16")
-REMEDIES = {"openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime", "torch": "pip install mmsense_ros[train]"}
+REMEDIES = {
+    "openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime", "torch": "pip install mmsense_ros[train]",
+}  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class Engine(ABC):
             buffer[...] = noise.random(buffer.shape) if buffer.dtype.kind == "f" else 1
         return self.infer()
 
+    @abstractmethod
     def close(self) -> None:
         """Free the model."""
 
