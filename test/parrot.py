@@ -43,4 +43,4 @@ class Parrot(Engine):
         return self.answers
 
     def close(self) -> None:
-        self.answers = {}
+        """There is nothing to free."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -165,6 +166,18 @@ def test_unknown_engine_or_precision(model):
         open_engine(model, "abacus")
     with pytest.raises(EngineError, match="unknown precision 'fp1'; use auto, fp32"):
         open_engine(model, precision="fp1")
+
+
+def test_bench_measures_what_runs_and_names_what_does_not(model, tmp_path, capsys):
+    from mmsense_ros.bench.engine import run
+
+    figures = run(model, threads=1, repeats=3, json_file=tmp_path / "figures.json")
+    assert json.loads((tmp_path / "figures.json").read_text()) == figures
+    assert set(figures) == {f"{name} {precision}" for name in ENGINES for precision in ("fp32", "bf16")}
+    measured = {name: entry["latency_ms"] for name, entry in figures.items() if "error" not in entry}
+    assert measured and all(0 < latency["p50"] <= latency["p99"] for latency in measured.values())
+    assert "fp32, not bf16" in figures["onnxruntime bf16"]["error"] or "not installed" in figures["onnxruntime bf16"]["error"]
+    assert "p95 (ms)" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
