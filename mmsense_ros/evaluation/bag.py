@@ -53,15 +53,16 @@ def evaluate(
         raise ConfigError(f"unknown modality {', '.join(unknown)}; drop one of {', '.join(MODALITIES)}")
     path = Path(model) if model else SHIPPED_MODEL
     card = ModelCard.load(path)
-    runner = open_engine(path, engine, precision, threads)
     given = Calibration.load(calibration) if calibration else None
     score, ablated = Score(), {name: Score() for name in MODALITIES if ablate and name not in drop}
     predictions: list[dict[str, Any]] = []
-    recordings = [Recording(bag, drop, given) for bag in bags]
-    total = sum(recording.frames for recording in recordings)
     with ExitStack() as stack:
+        recordings = [stack.enter_context(Recording(bag, drop, given)) for bag in bags]
+        total = sum(recording.frames for recording in recordings)
+        runner = open_engine(path, engine, precision, threads)
+        stack.callback(runner.close)
         film = stack.enter_context(Film(Path(out or ".") / "overlay.mp4", FILM_RATE)) if overlay else None
-        for recording in map(stack.enter_context, recordings):
+        for recording in recordings:
             perception = Perception(runner, card, recording.calibration)
             picture = drawing(recording, card)
             for moment in recording.moments():
@@ -80,7 +81,6 @@ def evaluate(
     if not score.frames:
         raise BagError(f"{', '.join(map(str, bags))}: no snapshot came together; check the stamps and the reference sensor")
     report = score.report() | {"engine": {"name": runner.name, "precision": runner.precision}}
-    runner.close()
     if "beam" in report:
         losses = {name: other.report()["beam"] for name, other in ablated.items()}
         if len(drop) == 1:
