@@ -35,38 +35,33 @@ class Overlay:
 
     def draw(self, image: np.ndarray | None, sensing: Sensing) -> np.ndarray:
         """Picture (600..720, 1280, 3) uint8 RGB of `sensing` on `image` (H, W, 3) uint8 RGB, None if the camera is missing."""
-        scene, view = self._scene(image)
-        if view is not None:
-            self._draw_fan(scene, view, sensing)
-            labels = _Labels(scene)
-            for thing in sorted(sensing.objects, key=lambda o: -math.hypot(*o.position[:2])):
-                self._draw_object(scene, view, thing, labels)
-            for person in sorted(sensing.people, key=lambda p: -math.hypot(*p.position[:2])):
-                self._draw_person(scene, view, person, labels)
-            labels.draw()
-        canvas = np.empty((scene.shape[0], SCENE_WIDTH + PANEL_WIDTH, 3), np.uint8)
-        canvas[:, :SCENE_WIDTH] = scene
+        if image is not None:
+            self._rows = int(np.clip(round(SCENE_WIDTH * image.shape[0] / image.shape[1]), *SCENE_HEIGHTS))
+        canvas = np.full((self._rows, SCENE_WIDTH + PANEL_WIDTH, 3), ink.NIGHT, np.uint8)
         draw_panel(canvas[:, SCENE_WIDTH:], sensing, self.codebook)
+        if image is None:
+            ink.write(canvas, "no camera image", SCENE_WIDTH / 2, self._rows / 2, 22, ink.MUTED, align=0.5)
+            return canvas
+        height, width = image.shape[:2]
+        scale = min(SCENE_WIDTH / width, self._rows / height)
+        columns, rows = round(width * scale), round(height * scale)
+        left, top = (SCENE_WIDTH - columns) // 2, (self._rows - rows) // 2
+        scene = canvas[top : top + rows, left : left + columns]
+        cv2.resize(image, (columns, rows), scene, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        if self.camera_matrix is not None and self.antenna_from_camera is not None:
+            matrix = np.diag([scale, scale, 1.0]) @ self.camera_matrix
+            self._draw_scene(scene, _View(matrix, np.linalg.inv(self.antenna_from_camera)), sensing)
         return canvas
 
-    def _scene(self, image: np.ndarray | None) -> tuple[np.ndarray, _View | None]:
-        """The image, scaled and centred, and how points get onto it."""
-        if image is None:
-            scene = np.full((self._rows, SCENE_WIDTH, 3), ink.NIGHT, np.uint8)
-            ink.write(scene, "no camera image", SCENE_WIDTH / 2, self._rows / 2, 22, ink.MUTED, align=0.5)
-            return scene, None
-        height, width = image.shape[:2]
-        self._rows = rows = int(np.clip(round(SCENE_WIDTH * height / width), *SCENE_HEIGHTS))
-        scale = min(SCENE_WIDTH / width, rows / height)
-        size = round(width * scale), round(height * scale)
-        left, top = (SCENE_WIDTH - size[0]) // 2, (rows - size[1]) // 2
-        scene = np.full((rows, SCENE_WIDTH, 3), ink.NIGHT, np.uint8)
-        scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-        scene[top : top + size[1], left : left + size[0]] = scaled
-        if self.camera_matrix is None or self.antenna_from_camera is None:
-            return scene, None
-        fit = np.array([[scale, 0, left], [0, scale, top], [0, 0, 1]])
-        return scene, _View(fit @ self.camera_matrix, np.linalg.inv(self.antenna_from_camera))
+    def _draw_scene(self, scene: np.ndarray, view: _View, sensing: Sensing) -> None:
+        """All that has a place in the image, the farthest first."""
+        self._draw_fan(scene, view, sensing)
+        labels = _Labels(scene)
+        for thing in sorted(sensing.objects, key=lambda o: -math.hypot(*o.position[:2])):
+            self._draw_object(scene, view, thing, labels)
+        for person in sorted(sensing.people, key=lambda p: -math.hypot(*p.position[:2])):
+            self._draw_person(scene, view, person, labels)
+        labels.draw()
 
     def _draw_fan(self, scene: np.ndarray, view: _View, sensing: Sensing) -> None:
         """Beams as light from below the picture to where they meet the horizon; as bright as they are likely."""

@@ -35,7 +35,7 @@ def draw_panel(canvas: np.ndarray, sensing: Sensing, codebook: Codebook) -> None
     words = _shorten(f"“{sensing.instruction}”" if sensing.instruction else "no instruction", right - MARGIN, 15)
     ink.write(canvas, words, MARGIN, 58, 15, ink.PAPER if sensing.instruction else ink.MUTED)
     y = 74 + loose
-    _draw_fan(canvas, np.array([PANEL_WIDTH / 2, y + 192]), 186.0, sensing, codebook)
+    _draw_fan(canvas, np.array([PANEL_WIDTH / 2, y + 195]), 180.0, sensing, codebook)
     y = _draw_link(canvas, y + 222 + loose, sensing)
     y = _draw_gates(canvas, y + 16 + loose, sensing)
     y = _draw_traffic(canvas, y + 12 + loose, sensing)
