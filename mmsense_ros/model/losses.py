@@ -1,0 +1,97 @@
+"""What training minimizes: one loss a task, joined by learned uncertainties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmsense_ros.anchors import COLOURS, OBJECT_BOX, OBJECT_LABELS, PEOPLE_BOX
+from mmsense_ros.model.heads import PATHLOSS_SCALE
+from mmsense_ros.tasks import Task
+
+
+@dataclass
+class CellTargets:
+    """Truth on anchored cells: `heat` (B, Q), 1 where a thing is, falling off around it (a hidden one only hushes its cell);
+    `batch`, `cell` (P,) int say where the P things are; `kind` (P, classifications) int; `box` (P, channels)."""
+
+    heat: Tensor
+    batch: Tensor
+    cell: Tensor
+    kind: Tensor
+    box: Tensor
+
+
+@dataclass
+class Targets:
+    """Truth of one batch: `power` (B, K, 2, beams) [dB], now and ahead; `blocked` (B, K, 2) 0 or 1; `pathloss` (B, K) [dB];
+    `served` (B, K) bool, false where a snapshot has fewer terminals; `traffic` (B, labels) counts."""
+
+    power: Tensor
+    blocked: Tensor
+    pathloss: Tensor
+    served: Tensor
+    objects: CellTargets
+    people: CellTargets
+    traffic: Tensor
+
+
+class UncertaintyLoss(nn.Module):
+    """L = sum_t L_t / (2 sigma_t^2) + log sigma_t with learned log sigma_t (Kendall, Gal, Cipolla 2018).
+
+    `power_temperature` [dB] softens the measured power profile into the target distribution over beams.
+    """
+
+    def __init__(self, tasks: tuple[Task, ...], power_temperature: float) -> None:
+        super().__init__()
+        self.heads = {task.name: task.head for task in tasks}
+        self.log_sigma = nn.ParameterDict({task.name: nn.Parameter(torch.zeros(())) for task in tasks})
+        self.power_temperature = power_temperature
+
+    def forward(self, outputs: dict[str, Tensor], targets: Targets) -> tuple[Tensor, dict[str, float]]:
+        """The joint loss, and each task's own loss for the log."""
+        losses = {name: self._task(head, outputs[name].float(), targets) for name, head in self.heads.items()}
+        total = sum(loss * (-2 * self.log_sigma[name]).exp() / 2 + self.log_sigma[name] for name, loss in losses.items())
+        return total, {name: loss.item() for name, loss in losses.items()}
+
+    def _task(self, head: str, output: Tensor, targets: Targets) -> Tensor:
+        if head == "beam":
+            return beam_loss(output, targets.power, targets.served, self.power_temperature)
+        if head == "blockage":
+            return F.binary_cross_entropy_with_logits(output[targets.served], targets.blocked[targets.served])
+        if head == "pathloss":
+            error = (output[..., 0] - targets.pathloss)[targets.served] / PATHLOSS_SCALE
+            return F.huber_loss(error, torch.zeros_like(error))
+        if head == "traffic":
+            return F.poisson_nll_loss(output, targets.traffic, log_input=False, eps=1e-4, full=True)
+        if head == "objects":
+            return cell_loss(output, targets.objects, (len(OBJECT_LABELS), len(COLOURS)), OBJECT_BOX)
+        return cell_loss(output, targets.people, (output.shape[2] - 1 - (PEOPLE_BOX.stop - PEOPLE_BOX.start),), PEOPLE_BOX)
+
+
+def beam_loss(logits: Tensor, power: Tensor, served: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy to softmax(power / temperature): neighbours that are nearly as good count nearly as much."""
+    target = torch.softmax(power / temperature, dim=-1)
+    entropy = -(target * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
+    return entropy[served].mean()
+
+
+def cell_loss(output: Tensor, targets: CellTargets, kinds: tuple[int, ...], box: slice) -> Tensor:
+    """Penalty-reduced focal loss (CornerNet) for where, cross-entropy for what (each of `kinds` in turn), smooth L1 for the box."""
+    score = output[..., 0]
+    likely, unlikely = F.logsigmoid(score), F.logsigmoid(-score)
+    empty = (1 - targets.heat) ** 4 * (2 * likely).exp() * unlikely
+    here = targets.batch, targets.cell
+    full = (2 * unlikely[here]).exp() * likely[here]
+    count = max(len(targets.cell), 1)
+    where = -(empty.sum() + full.sum()) / count
+    found = output[here]
+    what = found.new_zeros(())
+    start = 1
+    for index, labels in enumerate(kinds):
+        what = what + F.cross_entropy(found[:, start : start + labels], targets.kind[:, index], reduction="sum") / count
+        start += labels
+    return where + what + F.smooth_l1_loss(found[:, box], targets.box, reduction="sum", beta=0.1) / count

@@ -1,0 +1,56 @@
+"""After training, on streets kept apart: temperatures, conformal thresholds and detection thresholds for the model card."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit, log_softmax, softmax
+
+from mmsense_ros import conformal
+from mmsense_ros.anchors import decode_objects, decode_people
+from mmsense_ros.model_card import ModelCard
+from mmsense_ros.training.score import Answers, detection_f1
+
+THRESHOLDS = np.arange(0.15, 0.75, 0.05)
+
+
+def calibrate(answers: Answers, card: ModelCard, coverage: float) -> ModelCard:
+    """The card with temperatures by likelihood, sweep thresholds by split-conformal quantile, detection thresholds by F1."""
+    beam = tuple(_beam_temperature(answers.beam[:, i], answers.best[:, i]) for i in range(2))
+    blockage = tuple(_blockage_temperature(answers.blockage[:, i], answers.blocked[:, i]) for i in range(2))
+    sweep = []
+    for i in range(2):
+        probability = softmax(answers.beam[:, i].astype(np.float64) / beam[i], axis=1)
+        sweep.append(conformal.threshold(conformal.scores(probability, answers.best[:, i]), coverage))
+    card = replace(card, beam_temperature=beam, blockage_temperature=blockage, coverage=coverage, sweep_threshold=tuple(sweep))
+    vehicles = [detection_f1(answers.objects, answers.true_objects, decode_objects, card.anchors, t) for t in THRESHOLDS]
+    people = [detection_f1(answers.people, answers.true_people, decode_people, card.anchors, t) for t in THRESHOLDS]
+    return replace(
+        card,
+        object_threshold=float(THRESHOLDS[int(np.nanargmax(np.nan_to_num(vehicles)))].round(2)),
+        person_threshold=float(THRESHOLDS[int(np.nanargmax(np.nan_to_num(people)))].round(2)),
+    )
+
+
+def _beam_temperature(logits: np.ndarray, best: np.ndarray) -> float:
+    def loss(log_temperature: float) -> float:
+        likely = log_softmax(logits.astype(np.float64) / np.exp(log_temperature), axis=1)
+        return -np.take_along_axis(likely, best[:, None], axis=1).mean()
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-2.5, 2.5), method="bounded").x))
+
+
+def _blockage_temperature(logits: np.ndarray, blocked: np.ndarray) -> float:
+    def loss(log_temperature: float) -> float:
+        scaled = logits.astype(np.float64) / np.exp(log_temperature)
+        return -(blocked * log_expit(scaled) + (1 - blocked) * log_expit(-scaled)).mean()
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-2.5, 2.5), method="bounded").x))
+
+
+def probabilities(answers: Answers, card: ModelCard) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated probabilities of beams (T, 2, beams) and of blockage (T, 2)."""
+    temperature = np.array(card.beam_temperature)[None, :, None]
+    return softmax(answers.beam / temperature, axis=2), expit(answers.blockage / np.array(card.blockage_temperature))

@@ -1,0 +1,181 @@
+"""Simulated streets become prepared snapshots on disk: maps as the node computes them, and the truth of several terminals each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mmsense_ros.anchors import ACTIVITIES, COLOURS, OBJECT_LABELS
+from mmsense_ros.codebook import Codebook
+from mmsense_ros.sensors.grid import PolarGrid
+from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Snapshot
+from mmsense_ros.training.dataset import ACTIVITY, CENTRE, COLOUR, LABEL, OBJECT_FIELDS, PERSON_FIELDS, PERSON_SEEN, PLACE, SEEN, SIZE
+from mmsense_ros.training.dataset import VELOCITY, YAW
+from mmsense_ros.training.recipe import Data, Recipe
+
+if TYPE_CHECKING:
+    from mmsense_ros.data.street import Street
+
+VERSION = 1  #: of the prepared arrays; another one prepares anew
+THINGS = 24  #: at most so many vehicles, and people, are kept of a snapshot
+CAMERA_SIZE = (160, 120)  #: (width, height) [pixels]
+PHRASE_BYTES = 120
+RADAR_AGE, LIDAR_AGE = 0.05, 0.1  #: [s] at most, as a synchronizer finds them at 20 and 10 Hz
+SPLITS = ("train", "validation", "calibration", "test")
+
+
+def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
+    """Empty arrays by name, as dataset.Prepared reads them, for `snapshots` snapshots."""
+    grid, beams, terminals = PolarGrid().shape, Codebook().beams, data.targets
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        "camera": ((3, CAMERA_SIZE[1], CAMERA_SIZE[0]), np.uint8),
+        "radar_cube": ((3, *grid), np.float16),
+        "radar_points": ((3, *grid), np.float16),
+        "lidar": ((3, *grid), np.float16),
+        "power": ((terminals, 2, beams), np.float32),
+        "blocked": ((terminals, 2), np.uint8),
+        "pathloss": ((terminals,), np.float32),
+        "served": ((terminals,), bool),
+        "phrases": ((terminals, data.phrases), f"S{PHRASE_BYTES}"),
+        "objects": ((THINGS, OBJECT_FIELDS), np.float32),
+        "people": ((THINGS, PERSON_FIELDS), np.float32),
+    }
+    arrays = {name: np.zeros((snapshots, *shape), kind) for name, (shape, kind) in shapes.items()}
+    arrays["objects"][..., LABEL] = np.nan
+    arrays["people"][..., ACTIVITY] = np.nan
+    return arrays
+
+
+def prepare(recipe: Recipe, cache: Path) -> dict[str, Path]:
+    """Folders of the prepared splits, simulated if they are not in `cache` yet; streets done before an interruption are kept."""
+    data = recipe.data
+    shared = {name: value for name, value in asdict(data).items() if name not in ("workers", "cache")}
+    key = hashlib.sha256(json.dumps([VERSION, recipe.horizon, shared], sort_keys=True).encode()).hexdigest()[:12]
+    folders = {split: Path(cache) / key / split for split in SPLITS}
+    seed = data.seed
+    jobs = []
+    for split, folder in folders.items():
+        streets = getattr(data, split)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "power.npy").exists():
+            jobs += [(folder / f"street_{number}.npz", seed + number) for number in range(streets)]
+        seed += streets
+    _simulate([job for job in jobs if not job[0].exists()], data, recipe.horizon)
+    for folder in folders.values():
+        _join(folder)
+    return folders
+
+
+def _simulate(jobs: list[tuple[Path, int]], data: Data, horizon: float) -> None:
+    if not jobs:
+        return
+    with (
+        ProcessPoolExecutor(data.workers, get_context("spawn")) as pool,
+        Progress(TextColumn("simulate streets"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar,
+    ):
+        shown = bar.add_task("", total=len(jobs))
+        for future in as_completed([pool.submit(prepare_street, path, seed, data, horizon) for path, seed in jobs]):
+            future.result()
+            bar.advance(shown)
+
+
+def _join(folder: Path) -> None:
+    """Streets of a split become one file an array, which can be memory-mapped."""
+    parts = sorted(folder.glob("street_*.npz"))
+    if (folder / "power.npy").exists() or not parts:
+        return
+    names = np.load(parts[0]).files
+    for name in sorted(names, key=lambda name: name == "power"):  # power.npy comes last and says that all is there
+        np.save(folder / f"{name}.npy", np.concatenate([np.load(part)[name] for part in parts]))
+    for part in parts:
+        part.unlink()
+
+
+def prepare_street(path: Path, seed: int, data: Data, horizon: float) -> None:
+    """Simulates one street and writes its snapshots as an .npz file."""
+    import cv2
+
+    from mmsense_ros.data.street import Street
+
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(seed)
+    street = Street(seed, seconds=data.seconds)
+    arrays = layout(data.snapshots, data)
+    first, last = LIDAR_AGE, data.seconds - horizon
+    times = first + (last - first) * (np.arange(data.snapshots) + rng.random(data.snapshots)) / data.snapshots
+    for row, time in enumerate(times):
+        _sense(arrays, row, street, float(time), rng)
+        _tell(arrays, row, street, float(time), horizon, rng)
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.replace(path)
+
+
+def _sense(arrays: dict[str, np.ndarray], row: int, street: Street, time: float, rng: np.random.Generator) -> None:
+    """Maps of the moment `time`, from readings as old as a synchronizer would find them."""
+    from mmsense_ros.data.street import detect
+    from mmsense_ros.sensors import build_maps
+
+    camera = street.camera(time)
+    cube = street.radar(time - rng.uniform(0, RADAR_AGE))
+    lidar = street.lidar(time - rng.uniform(0, LIDAR_AGE))
+    grid = PolarGrid()
+    full = Snapshot(camera.stamp, {CAMERA: camera, RADAR: cube, LIDAR: lidar})
+    maps = build_maps(full, street.calibration, grid, CAMERA_SIZE)
+    points = build_maps(Snapshot(camera.stamp, {RADAR: detect(cube)}), street.calibration, grid, CAMERA_SIZE)
+    arrays["camera"][row] = np.round(maps[CAMERA] * 255)
+    arrays["radar_cube"][row], arrays["lidar"][row] = maps[RADAR], maps[LIDAR]
+    arrays["radar_points"][row] = points[RADAR]
+
+
+def _tell(
+    arrays: dict[str, np.ndarray], row: int, street: Street, time: float, horizon: float, rng: np.random.Generator
+) -> None:
+    """Truth of the moment `time`: terminals and what to call them, vehicles, people."""
+    from mmsense_ros.data.street import describe
+
+    truth = street.truth(time)
+    shown = [vehicle for vehicle in truth.vehicles if vehicle.in_view]
+    for slot, vehicle in enumerate(shown[:THINGS]):
+        arrays["objects"][row, slot] = vehicle_row(vehicle)
+    for slot, person in enumerate([person for person in truth.people if person.in_view][:THINGS]):
+        arrays["people"][row, slot] = person_row(person)
+    terminals, choices = arrays["phrases"].shape[1:]
+    for slot, chosen in enumerate(rng.permutation(len(shown))[:terminals]):
+        vehicle = shown[chosen]
+        links = [street.link(vehicle.id, moment) for moment in (time, time + horizon)]
+        arrays["power"][row, slot] = [decibels(link.power) for link in links]
+        arrays["blocked"][row, slot] = [link.blocked for link in links]
+        arrays["pathloss"][row, slot] = links[0].pathloss_db
+        arrays["served"][row, slot] = True
+        arrays["phrases"][row, slot] = [describe(vehicle, truth.vehicles, rng).encode()[:PHRASE_BYTES] for _ in range(choices)]
+
+
+def decibels(power: np.ndarray) -> np.ndarray:
+    """Linear power in dB below its maximum, at least -60."""
+    return 10 * np.log10(np.maximum(power / max(power.max(), 1e-300), 1e-6))
+
+
+def vehicle_row(vehicle: Any) -> np.ndarray:
+    """A vehicle of the simulator's truth as dataset.OBJECT_FIELDS numbers."""
+    row = np.zeros(OBJECT_FIELDS, np.float32)
+    row[LABEL], row[COLOUR] = OBJECT_LABELS.index(vehicle.label), COLOURS.index(vehicle.colour)
+    row[CENTRE], row[VELOCITY], row[SIZE] = vehicle.position, vehicle.velocity, vehicle.size
+    row[YAW], row[SEEN] = vehicle.yaw, vehicle.visible
+    return row
+
+
+def person_row(person: Any) -> np.ndarray:
+    """A person of the simulator's truth as dataset.PERSON_FIELDS numbers."""
+    row = np.zeros(PERSON_FIELDS, np.float32)
+    row[ACTIVITY], row[PLACE], row[PERSON_SEEN] = ACTIVITIES.index(person.activity), person.position, person.visible
+    return row

@@ -1,0 +1,91 @@
+"""Training recipes: YAML files in config/ such as train.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmsense_ros.errors import ConfigError
+from mmsense_ros.snapshot import MODALITIES
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which snapshots to simulate: streets a split, `snapshots` each, spread over `seconds`; seeds run on from `seed`."""
+
+    train: int = 80
+    validation: int = 6
+    calibration: int = 10
+    test: int = 10
+    snapshots: int = 120
+    seconds: float = 60.0
+    targets: int = 4  #: terminals a snapshot, each an instruction
+    phrases: int = 3  #: instructions a terminal, of which training takes one at random
+    seed: int = 1000
+    workers: int = 2
+    cache: str = ""  #: folder of the prepared data; empty: data/ inside the output folder
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained. Training ends at `epochs`, at `minutes`, or after `patience` epochs without a better one."""
+
+    seed: int = 0
+    modalities: tuple[str, ...] = MODALITIES
+    model: dict[str, int] = field(default_factory=dict)  #: fields of model.mmsense.ModelConfig
+    data: Data = Data()
+    batch: int = 32
+    epochs: int = 12
+    minutes: float = 40.0
+    patience: int = 4
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.04  #: part of training
+    average: float = 0.998  #: decay of the moving average of the weights that is evaluated and exported
+    modality_dropout: float = 0.15
+    generic: float = 0.12  #: part of the instructions that name no terminal
+    mirror: float = 0.5  #: part of the snapshots seen in a mirror
+    points_map: float = 0.5  #: part of the radar maps taken from detections instead of the cube
+    power_temperature: float = 0.5  #: [dB]
+    horizon: float = 0.5  #: [s]
+    coverage: float = 0.9
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe of a YAML file; ConfigError names the file, the entry and the remedy."""
+    path = Path(path)
+    try:
+        entries = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"recipe {path} cannot be read ({error}); config/train.yaml is an example") from error
+    recipe = _build(Recipe, entries, str(path))
+    unknown = set(recipe.modalities) - set(MODALITIES)
+    if unknown or not recipe.modalities:
+        raise ConfigError(f"{path}: modalities must be some of {', '.join(MODALITIES)}, not {list(recipe.modalities)}")
+    return recipe
+
+
+def _build(kind: type, entries: Any, place: str) -> Any:
+    if not isinstance(entries, dict):
+        raise ConfigError(f"{place} must map names to values; config/train.yaml is an example")
+    defaults = kind()
+    known = {item.name for item in fields(kind)}
+    values = {}
+    for name, value in entries.items():
+        if name not in known:
+            raise ConfigError(f"{place}: '{name}' is not known; remove it, or use one of {', '.join(sorted(known))}")
+        default = getattr(defaults, name)
+        if isinstance(default, Data):
+            values[name] = _build(Data, value, f"{place}: {name}")
+        elif isinstance(default, tuple) and isinstance(value, list):
+            values[name] = tuple(value)
+        elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            values[name] = float(value)
+        elif isinstance(value, type(default)) and not (isinstance(value, bool) and not isinstance(default, bool)):
+            values[name] = value
+        else:
+            raise ConfigError(f"{place}: '{name}' must be a {type(default).__name__}, not {value!r}")
+    return kind(**values)
