@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -18,7 +19,7 @@ MS = 1_000_000
 def test_streams_are_repeatable_and_in_order_of_arrival(make):
     messages = make()
     assert messages == make()
-    assert all(a.arrival <= b.arrival for a, b in zip(messages, messages[1:]))
+    assert all(a.arrival <= b.arrival for a, b in pairwise(messages))
     assert {message.sensor for message in messages} == {CAMERA, RADAR, LIDAR}
 
 
@@ -28,11 +29,11 @@ def test_streams_are_what_they_are_called():
     assert 0.08 < 1 - len(lossy()) / len(nominal()) < 0.12
     assert sum(message.sensor == LIDAR for message in dying()) == pytest.approx(400, abs=2)
     stamps = [message.stamp for message in looping() if message.sensor == CAMERA]
-    assert sum(b < a - NANOSECONDS for a, b in zip(stamps, stamps[1:])) == 2
+    assert sum(b < a - NANOSECONDS for a, b in pairwise(stamps)) == 2
     assert sum(message.stamp == 0 for message in badly_stamped()) > 20
     assert max(Counter(message.arrival for message in bursty()).values()) > 15
     paused = pausing()
-    before = [a for a, b in zip(paused, paused[1:]) if b.arrival - a.arrival > NANOSECONDS // 2]
+    before = [a for a, b in pairwise(paused) if b.arrival - a.arrival > NANOSECONDS // 2]
     assert len(before) > 20 and all(message.sensor == CAMERA for message in before)
 
 
