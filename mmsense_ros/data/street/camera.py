@@ -1,0 +1,156 @@
+"""The camera: every pixel a ray, shaded by the sun. What never moves is cast once, what moves only where it can be seen."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mmsense_ros.data.street.bodies import Parts
+from mmsense_ros.data.street.layout import LANE_WIDTH, PARKING, Layout
+from mmsense_ros.data.street.raycast import Hits, Scene, rays_from
+
+AMBIENT = 0.5
+HAZE = 220.0  #: [m] distance at which things fade into the sky by 1 - 1/e
+
+
+class Camera:
+    """A pinhole camera at `position` in the antenna frame, looking along boresight, `pitch` [rad] down; images (height, width, 3)."""
+
+    def __init__(
+        self, layout: Layout, static: Scene, glazed: np.ndarray, position: np.ndarray, pitch: float, width: int, height: int, rng: np.random.Generator
+    ) -> None:
+        self.width, self.height = width, height
+        self.matrix = np.array([[width / 2, 0, width / 2 - 0.5], [0, width / 2, height / 2 - 0.5], [0, 0, 1.0]])  #: 90 degrees wide
+        optical = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # REP-103: columns are optical x, y, z in the body frame
+        cos, sin = np.cos(pitch), np.sin(pitch)
+        down = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+        self.pose = np.eye(4)  #: antenna_from_camera_optical
+        self.pose[:3, :3], self.pose[:3, 3] = down @ optical, position
+        self._layout, self._static, self._sun = layout, static, np.array(layout.sun)
+        u, v = np.meshgrid(np.arange(width), np.arange(height))
+        rays = np.stack([(u - self.matrix[0, 2]) / self.matrix[0, 0], (v - self.matrix[1, 2]) / self.matrix[1, 1], np.ones(u.shape)], -1)
+        rays = rays.reshape(-1, 3) @ self.pose[:3, :3].T
+        self._directions = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
+        self._exposure = rng.uniform(0.9, 1.1)
+        self._still(glazed, rng)
+
+    def image(self, moving: Scene, noise: np.random.Generator) -> np.ndarray:
+        """(height, width, 3) uint8 RGB of the street with what moves on it."""
+        shaded = self._backdrop.copy()
+        pixels = np.flatnonzero(self._touched(moving.parts))
+        if len(pixels):
+            hits = moving.cast(rays_from(self.pose[:3, 3], self._directions[pixels]))
+            seen = hits.distance < self._depth[pixels]
+            front = pixels[seen]
+            if len(front):
+                shaded[front] = self._shade_bodies(moving.parts, hits, seen, front)
+            ground = pixels[~seen & self._sunny[pixels]]
+            if len(ground):
+                origin = self._points[ground] + 0.02 * self._sun
+                dark = ground[~moving.lit(rays_from(origin.astype(np.float32), np.broadcast_to(self._sun, origin.shape)))]
+                shaded[dark] = self._shadowed[dark]
+        picture = cv2.GaussianBlur(shaded.reshape(self.height, self.width, 3), (3, 3), 0.55)
+        grain = noise.integers(-6, 7, size=(self.height, self.width, 1), dtype=np.int16)
+        return np.clip(picture + grain, 0, 255).astype(np.uint8)
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (N, 2) and depths (N,) [m] of points (N, 3) in the antenna frame."""
+        local = (points - self.pose[:3, 3]) @ self.pose[:3, :3]
+        depth = np.maximum(local[:, 2], 1e-3)
+        return local[:, :2] / depth[:, None] * self.matrix[0, 0] + self.matrix[:2, 2], local[:, 2]
+
+    def _touched(self, parts: Parts) -> np.ndarray:
+        """(pixels,) bool: where a moving thing or its shadow can be."""
+        mask = np.zeros((self.height, self.width), bool)
+        corners = parts.corners
+        drop = (corners[..., 2] + self._layout.height) / self._sun[2]
+        shadows = corners - drop[..., None] * self._sun
+        for owner in np.unique(parts.owner):
+            mine = parts.owner == owner
+            for points in (corners[mine].reshape(-1, 3), np.concatenate([shadows[mine].reshape(-1, 3), corners[mine].reshape(-1, 3)])):
+                pixel, depth = self.project(points)
+                if (depth <= 0.3).all():
+                    continue
+                pixel = np.where(depth[:, None] > 0.3, pixel, [[self.width / 2, 2.0 * self.height]])
+                low = np.clip(np.floor(pixel.min(axis=0)) - 1, 0, [self.width, self.height]).astype(int)
+                high = np.clip(np.ceil(pixel.max(axis=0)) + 2, 0, [self.width, self.height]).astype(int)
+                mask[low[1] : high[1], low[0] : high[0]] = True
+        return mask.reshape(-1)
+
+    def _shade_bodies(self, parts: Parts, hits: Hits, seen: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        normal = hits.normal[seen]
+        directions = self._directions[pixels]
+        normal = np.where((normal * directions).sum(axis=1, keepdims=True) > 0, -normal, normal)
+        points = self.pose[:3, 3] + hits.distance[seen, None] * directions
+        sunlight = np.maximum(normal @ self._sun, 0.0)
+        facing = np.flatnonzero(sunlight > 0)
+        origin = points[facing] + 0.03 * normal[facing]
+        sunlight[facing] *= self._static.lit(rays_from(origin.astype(np.float32), np.broadcast_to(self._sun, origin.shape)))
+        return self._develop(parts.colour[hits.part[seen]], normal, sunlight, hits.distance[seen], directions)
+
+    def _develop(self, colour: np.ndarray, normal: np.ndarray, sunlight: np.ndarray, distance: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """Colours (N, 3) float32 0..255 as the camera sees them."""
+        sky = 0.85 + 0.15 * normal[:, 2]
+        light = self._exposure * (AMBIENT * sky + 0.75 * self._layout.sunlight * sunlight)
+        haze = 1.0 - np.exp(-distance / HAZE)
+        lit = np.clip(colour * light[:, None], 0, 255)
+        return (lit * (1 - haze[:, None]) + haze[:, None] * _sky(directions, self._layout.sunlight)).astype(np.float32)
+
+    def _still(self, glazed: np.ndarray, rng: np.random.Generator) -> None:
+        """The street without anything that moves: depth, colours in light and in shadow."""
+        hits = self._static.cast(rays_from(self.pose[:3, 3], self._directions))
+        met = np.isfinite(hits.distance)
+        self._depth = hits.distance
+        distance = np.where(met, hits.distance, 0.0)
+        self._points = (self.pose[:3, 3] + distance[:, None] * self._directions).astype(np.float32)
+        normal = np.where((hits.normal * self._directions).sum(axis=1, keepdims=True) > 0, -hits.normal, hits.normal)
+        part = np.where(met, hits.part, 0)
+        colour = self._static.parts.colour[part].copy()
+        upward = normal[:, 2] > 0.9
+        ground = met & (part == 0) & upward
+        colour[ground] = ground_colour(self._layout, self._points[ground], rng)
+        walls = met & glazed[part] & ~upward
+        colour[walls] = _wall_colour(self._layout, colour[walls], self._points[walls])
+        sunlight = np.where(met, np.maximum(normal @ self._sun, 0.0), 0.0)
+        facing = np.flatnonzero(sunlight > 0)
+        origin = self._points[facing] + 0.03 * normal[facing]
+        sunlight[facing] *= self._static.lit(rays_from(origin.astype(np.float32), np.broadcast_to(self._sun, origin.shape)))
+        self._sunny = sunlight > 0
+        sky = _sky(self._directions, self._layout.sunlight)
+        self._backdrop = np.where(met[:, None], self._develop(colour, normal, sunlight, distance, self._directions), sky).astype(np.float32)
+        dark = self._develop(colour, normal, np.zeros_like(sunlight), distance, self._directions)
+        self._shadowed = np.where(met[:, None], dark, sky).astype(np.float32)
+
+
+def ground_colour(layout: Layout, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(N, 3): asphalt with lane markings between the kerbs, paving beside it."""
+    cos, sin = np.cos(layout.angle), np.sin(layout.angle)
+    d = points[:, 0] * cos + points[:, 1] * sin
+    s = points[:, 1] * cos - points[:, 0] * sin
+    colour = np.where(((np.floor(s / 1.2) + np.floor(d / 1.2)) % 2 == 0)[:, None], [[150.0, 147, 140]], [[142.0, 139, 132]])
+    road = (d > layout.near_kerb) & (d < layout.far_kerb)
+    colour[road] = (84, 86, 90)
+    colour[(abs(d - layout.near_kerb) < 0.15) | (abs(d - layout.far_kerb) < 0.15)] = (178, 176, 170)
+    for lane in layout.lanes[:-1]:
+        edge = lane.d + LANE_WIDTH / 2
+        colour[(abs(d - edge) < 0.09) & (np.mod(s, 6.0) < 3.0)] = (222, 220, 210)
+    for edge in (layout.near_kerb + 0.45, layout.far_kerb - PARKING):
+        colour[abs(d - edge) < 0.07] = (212, 210, 200)
+    return colour * rng.normal(1.0, 0.035, (len(points), 1))
+
+
+def _wall_colour(layout: Layout, colour: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Storeys of windows on a facade."""
+    along = points[:, 1] * np.cos(layout.angle) - points[:, 0] * np.sin(layout.angle)
+    up = points[:, 2] + layout.height
+    window = (np.mod(along, 2.6) > 1.0) & (np.mod(up, 3.1) > 1.1) & (np.mod(up, 3.1) < 2.6)
+    shade = 62.0 + 26.0 * np.mod(np.floor(along / 2.6) * 0.37 + np.floor(up / 3.1) * 0.61, 1.0)
+    glass = np.stack([shade * 0.85, shade, shade * 1.2], axis=-1)
+    return np.where(window[:, None], glass, colour)
+
+
+def _sky(directions: np.ndarray, sunlight: float) -> np.ndarray:
+    """(N, 3) sky colours: pale at the horizon, blue above, greyer on dull days."""
+    up = np.clip(directions[:, 2:3] * 2.2, 0, 1)
+    horizon, zenith = np.array([206.0, 216, 226]), np.array([104.0, 156, 214]) * (0.6 + 0.4 * sunlight) + (1 - sunlight) * 60
+    return horizon * (1 - up) + zenith * up
