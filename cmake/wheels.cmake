@@ -1,8 +1,8 @@
-# Makes targets portable whose include folders are those of one machine. Only for ROS 2 from PyPI's wheels; nothing installed is changed:
-# CMake reads this file after project() when told to by -DCMAKE_PROJECT_mmsense_ros_INCLUDE=<this file>.
+# Makes targets portable whose include folders are those of one machine. Only for ROS 2 from PyPI's wheels, and nothing installed
+# is changed: CMake reads this file after project() when told to by -DCMAKE_PROJECT_mmsense_ros_INCLUDE=<this file>.
 #
-# Imported: the wheels export folders of the machine they were built on (/opt/python/...), and CMake refuses folders that are missing.
-# Exported: rosidl adds Python's and NumPy's folders, and CMake refuses those if the virtual environment lies in the source tree.
+# Imported: the wheels export folders of the machine they were built on (/opt/python/...); CMake refuses missing ones.
+# Exported: rosidl adds Python's and NumPy's folders; CMake refuses them if the virtual environment lies in the source tree.
 
 function(mmsense_portable_include_folders)
   get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
