@@ -33,3 +33,15 @@ class PolarGrid:
     def azimuth_step(self) -> float:
         """Width of a cell [rad]."""
         return 2 * self.half_view / self.columns
+
+    @property
+    def azimuths(self) -> np.ndarray:
+        """Azimuths of the columns' centres, (columns,) [rad], descending."""
+        return self.half_view - self.azimuth_step * (np.arange(self.columns) + 0.5)
+
+    def cells(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cell index row * columns + column of points (N,) [m], and which of them are inside the grid (N,) bool."""
+        row = np.sqrt(x * x + y * y) * (1 / self.range_step)
+        column = (self.half_view - np.arctan2(y, x)) * (1 / self.azimuth_step)
+        inside = (row < self.rows) & (column >= 0) & (column < self.columns)
+        return np.where(inside, row.astype(np.int32) * self.columns + column.astype(np.int32), 0), inside

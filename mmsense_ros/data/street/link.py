@@ -20,13 +20,17 @@ SLIPPING = 0.78  #: Fresnel parameter below which an edge takes nothing
 
 @dataclass(frozen=True)
 class LinkConfig:
-    """What makes the link's beams look real: `taper` 0 (uniform) to 1 (cosine) of the array's amplitudes, `floor` of diffuse
-    power relative to the peak (median over beams), `noise` of a measured beam [dB]."""
+    """What makes the link's beams look real; the defaults match DeepSense 6G scenarios 1, 2 and 5 (docs/link_profile.png).
 
-    taper: float = 0.55
+    `taper` of the array's amplitudes, 0 (uniform) to 1 (cosine); `floor` of diffuse power relative to the strongest beam,
+    varying by `spread` [dB] from moment to moment and by `ripple` [dB] from beam to beam; `noise` of a measured beam [dB].
+    """
+
+    taper: float = 0.9
     floor: float = 0.19
-    ripple: float = 1.2  #: [dB] of the floor from beam to beam
-    noise: float = 0.25
+    spread: float = 1.5
+    ripple: float = 0.8
+    noise: float = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +126,8 @@ def measure(
     azimuth = np.array([path[0] for path in paths])
     gain = np.array([path[1] for path in paths])
     power = np.abs(weights.conj() @ (codebook.steering(azimuth).T @ gain)) ** 2
-    ripple = 10 ** (config.ripple * noise.standard_normal(codebook.beams) / 10)
-    power = power + config.floor / (1 - min(config.floor, 0.9)) * power.max() * ripple
+    floor = min(config.floor * 10 ** (config.spread * noise.standard_normal() / 10), 0.9)
+    power += power.max() * floor / (1 - floor) * 10 ** (config.ripple * noise.standard_normal(codebook.beams) / 10)
     measured = power * 10 ** (config.noise * noise.standard_normal(codebook.beams) / 10)
     return Link(power.astype(np.float32), measured.astype(np.float32), blocked, float(min(path[2] for path in paths)))
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mmsense_ros.calibration import Calibration
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.data.street.bodies import Parts, boxes, person_parts, vehicle_parts
 from mmsense_ros.data.street.camera import Camera
@@ -101,9 +102,9 @@ class Street:
         self._moments: OrderedDict[float, _Moment] = OrderedDict()
 
     @cached_property
-    def calibration(self) -> dict[str, np.ndarray]:
-        """Frame -> antenna_from_frame (4, 4)."""
-        return {"camera_optical": self._camera.pose, "radar": self.radar_pose, "lidar": self._lidar.pose}
+    def calibration(self) -> Calibration:
+        """Where the sensors are."""
+        return Calibration.from_matrices({"camera_optical": self._camera.pose, "radar": self.radar_pose, "lidar": self._lidar.pose})
 
     @property
     def camera_matrix(self) -> np.ndarray:
