@@ -1,4 +1,4 @@
-# Makes targets portable whose include folders are those of one machine. Only for ROS 2 from PyPI's wheels, and nothing installed
+# Makes targets portable whose include folders are those of one machine. Only for ROS 2 from PyPI wheels, and nothing installed
 # is changed: CMake reads this file after project() when told to by -DCMAKE_PROJECT_mmsense_ros_INCLUDE=<this file>.
 #
 # Imported: the wheels export folders of the machine they were built on (/opt/python/...); CMake refuses missing ones.
