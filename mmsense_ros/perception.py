@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsense_ros.anchors import decode_objects, decode_people
-from mmsense_ros.calibration import Calibration
+from mmsense_ros.calibration import ANTENNA_FRAME, Calibration
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.conformal import sweep_set
 from mmsense_ros.engine import SHIPPED_MODEL, Engine, open_engine
@@ -19,7 +19,6 @@ from mmsense_ros.sensing import BeamForecast, ModalityState, Sensing
 from mmsense_ros.sensors import build_maps
 from mmsense_ros.snapshot import MODALITIES, Snapshot
 
-ANTENNA_FRAME = "antenna_array"
 INPUTS = frozenset((*MODALITIES, "available", "instruction"))
 OUTPUTS = frozenset(("gate", "beam", "blockage", "pathloss", "objects", "people", "traffic"))
 DEEPEST_LOSS = 20.0  #: [dB] off-beam side lobes and reflections keep real losses from growing beyond this

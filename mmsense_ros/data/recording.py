@@ -121,7 +121,7 @@ class Recording:
             fault = f"{self.bag.path} has no messages on {TF_STATIC}"
             raise BagError(f"{fault}; record it, or give the extrinsics: --calibration FILE")
         transforms = [t for m in self.bag.messages([TF_STATIC]) for t in m.message.transforms]
-        return Calibration.from_transforms(transforms)
+        return Calibration.from_transforms(transforms, f"{self.bag.path}: {TF_STATIC}")
 
     def _truth(self) -> dict[int, Truth]:
         """Truth by stamp, for the stamps at which all of it was recorded."""
