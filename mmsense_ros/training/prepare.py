@@ -14,11 +14,25 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmsense_ros.anchors import ACTIVITIES, COLOURS, OBJECT_LABELS
+from mmsense_ros.calibration import Calibration
 from mmsense_ros.codebook import Codebook
+from mmsense_ros.sensors import build_maps
 from mmsense_ros.sensors.grid import PolarGrid
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Snapshot
-from mmsense_ros.training.dataset import ACTIVITY, CENTRE, COLOUR, LABEL, OBJECT_FIELDS, PERSON_FIELDS, PERSON_SEEN, PLACE, SEEN, SIZE
-from mmsense_ros.training.dataset import VELOCITY, YAW
+from mmsense_ros.training.dataset import (
+    ACTIVITY,
+    CENTRE,
+    COLOUR,
+    LABEL,
+    OBJECT_FIELDS,
+    PERSON_FIELDS,
+    PERSON_SEEN,
+    PLACE,
+    SEEN,
+    SIZE,
+    VELOCITY,
+    YAW,
+)
 from mmsense_ros.training.recipe import Data, Recipe
 
 if TYPE_CHECKING:
@@ -29,6 +43,7 @@ THINGS = 24  #: at most so many vehicles, and people, are kept of a snapshot
 CAMERA_SIZE = (160, 120)  #: (width, height) [pixels]
 PHRASE_BYTES = 120
 RADAR_AGE, LIDAR_AGE = 0.05, 0.1  #: [s] at most, as a synchronizer finds them at 20 and 10 Hz
+VISIBLE = 0.15  #: part of a thing that must be seen for it to be found; below, finding it is neither asked for nor a fault
 SPLITS = ("train", "validation", "calibration", "test")
 
 
@@ -106,14 +121,14 @@ def prepare_street(path: Path, seed: int, data: Data, horizon: float) -> None:
     from mmsense_ros.data.street import Street
 
     cv2.setNumThreads(1)
-    rng = np.random.default_rng(seed)
     street = Street(seed, seconds=data.seconds)
     arrays = layout(data.snapshots, data)
     first, last = LIDAR_AGE, data.seconds - horizon
-    times = first + (last - first) * (np.arange(data.snapshots) + rng.random(data.snapshots)) / data.snapshots
+    chance = np.random.default_rng(seed).random(data.snapshots)
+    times = first + (last - first) * (np.arange(data.snapshots) + chance) / data.snapshots
     for row, time in enumerate(times):
-        _sense(arrays, row, street, float(time), rng)
-        _tell(arrays, row, street, float(time), horizon, rng)
+        _sense(arrays, row, street, float(time), np.random.default_rng([seed, row, 0]))
+        _tell(arrays, row, street, float(time), horizon, np.random.default_rng([seed, row, 1]))
     partial = path.with_suffix(".part")
     with partial.open("wb") as file:
         np.savez(file, **arrays)
@@ -123,15 +138,15 @@ def prepare_street(path: Path, seed: int, data: Data, horizon: float) -> None:
 def _sense(arrays: dict[str, np.ndarray], row: int, street: Street, time: float, rng: np.random.Generator) -> None:
     """Maps of the moment `time`, from readings as old as a synchronizer would find them."""
     from mmsense_ros.data.street import detect
-    from mmsense_ros.sensors import build_maps
 
+    calibration = Calibration.from_matrices(street.calibration)
     camera = street.camera(time)
     cube = street.radar(time - rng.uniform(0, RADAR_AGE))
     lidar = street.lidar(time - rng.uniform(0, LIDAR_AGE))
     grid = PolarGrid()
     full = Snapshot(camera.stamp, {CAMERA: camera, RADAR: cube, LIDAR: lidar})
-    maps = build_maps(full, street.calibration, grid, CAMERA_SIZE)
-    points = build_maps(Snapshot(camera.stamp, {RADAR: detect(cube)}), street.calibration, grid, CAMERA_SIZE)
+    maps = build_maps(full, calibration, grid, CAMERA_SIZE)
+    points = build_maps(Snapshot(camera.stamp, {RADAR: detect(cube)}), calibration, grid, CAMERA_SIZE)
     arrays["camera"][row] = np.round(maps[CAMERA] * 255)
     arrays["radar_cube"][row], arrays["lidar"][row] = maps[RADAR], maps[LIDAR]
     arrays["radar_points"][row] = points[RADAR]
@@ -150,12 +165,14 @@ def _tell(
     for slot, person in enumerate([person for person in truth.people if person.in_view][:THINGS]):
         arrays["people"][row, slot] = person_row(person)
     terminals, choices = arrays["phrases"].shape[1:]
-    for slot, chosen in enumerate(rng.permutation(len(shown))[:terminals]):
-        vehicle = shown[chosen]
+    staying = {vehicle.id for vehicle in street.truth(time + horizon).vehicles}
+    linked = [vehicle for vehicle in shown if vehicle.id in staying]
+    for slot, chosen in enumerate(rng.permutation(len(linked))[:terminals]):
+        vehicle = linked[chosen]
         links = [street.link(vehicle.id, moment) for moment in (time, time + horizon)]
         arrays["power"][row, slot] = [decibels(link.power) for link in links]
         arrays["blocked"][row, slot] = [link.blocked for link in links]
-        arrays["pathloss"][row, slot] = links[0].pathloss_db
+        arrays["pathloss"][row, slot] = links[0].pathloss
         arrays["served"][row, slot] = True
         arrays["phrases"][row, slot] = [describe(vehicle, truth.vehicles, rng).encode()[:PHRASE_BYTES] for _ in range(choices)]
 
@@ -170,12 +187,12 @@ def vehicle_row(vehicle: Any) -> np.ndarray:
     row = np.zeros(OBJECT_FIELDS, np.float32)
     row[LABEL], row[COLOUR] = OBJECT_LABELS.index(vehicle.label), COLOURS.index(vehicle.colour)
     row[CENTRE], row[VELOCITY], row[SIZE] = vehicle.position, vehicle.velocity, vehicle.size
-    row[YAW], row[SEEN] = vehicle.yaw, vehicle.visible
+    row[YAW], row[SEEN] = vehicle.yaw, vehicle.visible >= VISIBLE
     return row
 
 
 def person_row(person: Any) -> np.ndarray:
     """A person of the simulator's truth as dataset.PERSON_FIELDS numbers."""
     row = np.zeros(PERSON_FIELDS, np.float32)
-    row[ACTIVITY], row[PLACE], row[PERSON_SEEN] = ACTIVITIES.index(person.activity), person.position, person.visible
+    row[ACTIVITY], row[PLACE], row[PERSON_SEEN] = ACTIVITIES.index(person.activity), person.position, person.visible >= VISIBLE
     return row
