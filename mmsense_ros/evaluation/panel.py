@@ -13,7 +13,7 @@ from mmsense_ros.sensing import SensedObject, Sensing
 
 PANEL_WIDTH = 320
 MARGIN = 20
-REACH = 64.0  #: [m] how far the view from above shows
+REACH = 48.0  #: [m] how far the view from above shows
 CLASSES = ("car", "van", "bus", "truck")
 STAGES = {"maps": (120, 170, 255), "engine": (170, 140, 255), "answers": (120, 214, 200)}
 
@@ -32,9 +32,10 @@ def draw_panel(canvas: np.ndarray, sensing: Sensing, codebook: Codebook) -> None
     right = PANEL_WIDTH - MARGIN
     ink.write(canvas, "MMSense", MARGIN, 32, 20, bold=True)
     ink.write(canvas, f"{sensing.stamp / 1e9 % 1e5:.2f} s", right, 32, 14, ink.MUTED, align=1)
-    words = _shorten(f"“{sensing.instruction}”" if sensing.instruction else "no instruction", right - MARGIN, 15)
-    ink.write(canvas, words, MARGIN, 58, 15, ink.PAPER if sensing.instruction else ink.MUTED)
-    y = 74 + loose
+    asked = f"“{sensing.instruction}”" if sensing.instruction else "no instruction"
+    for row, words in enumerate(_wrap(asked, right - MARGIN, 15)):
+        ink.write(canvas, words, MARGIN, 56 + 19 * row, 15, ink.PAPER if sensing.instruction else ink.MUTED)
+    y = 86 + loose
     _draw_fan(canvas, np.array([PANEL_WIDTH / 2, y + 195]), 180.0, sensing, codebook)
     y = _draw_link(canvas, y + 222 + loose, sensing)
     y = _draw_gates(canvas, y + 16 + loose, sensing)
@@ -160,9 +161,16 @@ def _rule(canvas: np.ndarray, y: float) -> float:
     return y + 21
 
 
-def _shorten(words: str, width: float, size: int) -> str:
-    if ink.text_width(words, size) <= width:
-        return words
-    while words and ink.text_width(words + "…”", size) > width:
-        words = words[:-1]
-    return words.rstrip() + "…”"
+def _wrap(text: str, width: float, size: int, rows: int = 2) -> list[str]:
+    """`text` in at most `rows` lines that fit `width` [px]; what does not fit ends in an ellipsis."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if ink.text_width(longer, size) <= width:
+            lines[-1] = longer
+        elif len(lines) < rows:
+            lines.append(word)
+        else:
+            lines[-1] += "…"
+            break
+    return lines
