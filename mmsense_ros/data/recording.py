@@ -15,9 +15,10 @@ from mmsense_ros.calibration import Calibration
 from mmsense_ros.data.rosbag import BagMessage, BagReader
 from mmsense_ros.errors import BagError
 from mmsense_ros.messages.camera import camera_reading
+from mmsense_ros.messages.header import stamp_of
 from mmsense_ros.messages.lidar import lidar_reading
 from mmsense_ros.messages.radar import radar_cube, radar_points
-from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, NANOSECONDS, RADAR, Reading, Snapshot
+from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, RADAR, Reading, Snapshot
 from mmsense_ros.sync import SyncConfig, Synchronizer, replay
 
 #: Topics a modality is read from, best first: of several only the first that the bag holds is taken.
@@ -137,8 +138,3 @@ def reading_of(message: BagMessage, modality: str) -> Reading:
     """The reading a recorded sensor message holds. Raises MessageError naming the topic."""
     convert = CONVERTERS.get(message.type) or (radar_points if modality == RADAR else lidar_reading)
     return convert(message.message, topic=message.topic)
-
-
-def stamp_of(message: Any) -> int:
-    """Header stamp [ns]."""
-    return message.header.stamp.sec * NANOSECONDS + message.header.stamp.nanosec
