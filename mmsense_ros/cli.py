@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add("--drop", action="append", default=[], choices=MODALITIES, help="withhold a sensor; may be given again")
     add("--ablate", action="store_true", help="also withhold each sensor in turn: per_modality_drop in the report")
     add("--calibration", type=Path, metavar="YAML", help="extrinsics (default: the bag's /tf_static)")
+    add("--topic", action="append", default=[], type=_pair, metavar="SENSOR=TOPIC", help="read a sensor from there instead")
     add("--overlay", action="store_true", help="also draw what was sensed: overlay.mp4 beside the report")
     _engine_options(add)
 
@@ -119,6 +120,7 @@ def evaluate(options: argparse.Namespace) -> None:
             precision=options.precision,
             threads=options.threads,
             calibration=options.calibration,
+            topics=dict(options.topic),
             ablate=options.ablate,
             overlay=options.overlay,
         )
@@ -214,6 +216,13 @@ def _engine_options(add: Callable[..., argparse.Action]) -> None:
     _model_options(add)
     add("--engine", choices=("auto", *ENGINES), default="auto", help="what runs it (default: the best one installed)")
     add("--precision", choices=PRECISIONS, default="auto", help="numeric precision (default: the engine's choice)")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    sensor, _, topic = text.partition("=")
+    if sensor not in MODALITIES or not topic:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(f'{name}=TOPIC' for name in MODALITIES)}")
+    return sensor, topic
 
 
 def _positive(kind: type) -> Callable[[str], float]:

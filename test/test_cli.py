@@ -41,7 +41,15 @@ def test_help_names_every_command(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["fly"], ["evaluate"], ["evaluate", "bag", "--drop", "sonar"], ["simulate", "b", "--seconds", "-3"]]
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["evaluate"],
+        ["evaluate", "bag", "--drop", "sonar"],
+        ["evaluate", "b", "--topic", "sonar=/s"],
+        ["simulate", "b", "--seconds", "-3"],
+    ],
 )
 def test_wrong_usage_ends_with_2(capsys, arguments):
     with pytest.raises(SystemExit) as end:

@@ -141,6 +141,16 @@ def test_a_bag_without_a_sensor_topic(tmp_path, engine, modality):
         evaluate([bag])
 
 
+def test_topics_of_other_names_and_types(tmp_path, engine):
+    bag = small_bag.write_bag(tmp_path / "bag", leave_out=["/lidar/points"])
+    report = evaluate([bag], topics={"lidar": "/radar/points"})
+    assert report["frames"] == 10 and engine.inputs["available"].all()
+    with pytest.raises(BagError, match="bag has no messages on /front"):
+        evaluate([bag], topics={"camera": "/front"}, drop=["lidar"])
+    with pytest.raises(BagError, match="/truth/sensing holds mmsense_ros/msg/SensingResult, camera is .*--topic camera="):
+        evaluate([bag], topics={"camera": "/truth/sensing"}, drop=["lidar"])
+
+
 def test_a_bag_without_extrinsics(tmp_path, engine):
     bag = small_bag.write_bag(tmp_path / "bag", leave_out=["/tf_static"])
     with pytest.raises(BagError, match="bag has no messages on /tf_static.*--calibration"):

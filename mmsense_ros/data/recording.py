@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mmsense_ros.calibration import Calibration
-from mmsense_ros.data.rosbag import BagMessage, BagReader
+from mmsense_ros.data.rosbag import BagReader
 from mmsense_ros.errors import BagError
 from mmsense_ros.messages.camera import camera_reading
 from mmsense_ros.messages.header import stamp_of
@@ -25,10 +25,10 @@ from mmsense_ros.sync import SyncConfig, Synchronizer, replay
 TOPICS = {CAMERA: ("/camera/image_raw",), RADAR: ("/radar/points", "/radar/cube"), LIDAR: ("/lidar/points",)}
 CAMERA_INFO, INSTRUCTION, TF_STATIC = "/camera/camera_info", "/instruction", "/tf_static"
 TRUTH_POWER, TRUTH_NOISE_FREE, TRUTH_SENSING = "/truth/beam_power", "/truth/beam_power_noise_free", "/truth/sensing"
-CONVERTERS = {
-    "sensor_msgs/msg/Image": camera_reading,
-    "sensor_msgs/msg/CompressedImage": camera_reading,
-    "mmsense_ros/msg/RadarCube": radar_cube,
+CONVERTERS: dict[str, dict[str, Callable[..., Reading]]] = {
+    CAMERA: {"sensor_msgs/msg/Image": camera_reading, "sensor_msgs/msg/CompressedImage": camera_reading},
+    RADAR: {"sensor_msgs/msg/PointCloud2": radar_points, "mmsense_ros/msg/RadarCube": radar_cube},
+    LIDAR: {"sensor_msgs/msg/PointCloud2": lidar_reading},
 }
 
 
@@ -53,7 +53,8 @@ class Moment:
 class Recording:
     """A bag as moments. `drop` names modalities to withhold; every other one must be in the bag, else BagError.
 
-    A withheld reference sensor still sets the pace, if it is in the bag. `calibration` overrides the bag's /tf_static.
+    A withheld reference sensor still sets the pace, if it is in the bag. `calibration` overrides the bag's /tf_static, and
+    `topics` (modality -> topic) the names in TOPICS.
     """
 
     def __init__(
@@ -61,13 +62,14 @@ class Recording:
         path: str | Path,
         drop: Collection[str] = (),
         calibration: Calibration | None = None,
+        topics: Mapping[str, str] | None = None,
         sync: SyncConfig | None = None,
     ) -> None:
         if not set(MODALITIES) - set(drop):
             raise BagError(f"{path}: every modality is dropped; keep at least one of {', '.join(MODALITIES)}")
         self.bag = BagReader(path)
         self.drop = frozenset(drop)
-        self.topics = self._topics()  #: modality -> topic it is read from
+        self.topics = self._topics(topics or {})  #: modality -> topic it is read from
         sync = sync or SyncConfig()
         self._sync = sync if sync.reference in self.topics else replace(sync, reference=next(iter(self.topics)))
         self.frames = self.bag.topics[self.topics[self._sync.reference]]  #: messages of the reference sensor
@@ -103,18 +105,23 @@ class Recording:
         modalities = {topic: modality for modality, topic in self.topics.items()}
         for message in self.bag.messages(modalities):
             modality = modalities[message.topic]
-            reading = reading_of(message, modality)
+            reading = CONVERTERS[modality][message.type](message.message, topic=message.topic)
             yield message.log_time, modality, reading.stamp, reading
 
-    def _topics(self) -> dict[str, str]:
+    def _topics(self, given: Mapping[str, str]) -> dict[str, str]:
         counts, topics = self.bag.topics, {}
-        for modality, names in TOPICS.items():
+        for modality, usual in TOPICS.items():
+            names = (given[modality],) if modality in given else usual
             present = [name for name in names if counts.get(name)]
             if present:
                 topics[modality] = present[0]
+                kind, known = self.bag.types[present[0]], CONVERTERS[modality]
+                if kind not in known:
+                    fault = f"{self.bag.path}: {present[0]} holds {kind}, {modality} is read from {' or '.join(known)}"
+                    raise BagError(f"{fault}; name the right one: --topic {modality}=TOPIC")
             elif modality not in self.drop:
                 fault = f"{self.bag.path} has no messages on {' or '.join(names)}"
-                raise BagError(f"{fault}; record that topic, or go without it: --drop {modality}")
+                raise BagError(f"{fault}; name its topic: --topic {modality}=TOPIC, or go without it: --drop {modality}")
         return topics
 
     def _calibration(self) -> Calibration:
@@ -132,9 +139,3 @@ class Recording:
         measured, exact, sensing = by_topic.values()
         stamps = measured.keys() & exact.keys() & sensing.keys()
         return {stamp: Truth(measured[stamp].power, exact[stamp].power, sensing[stamp]) for stamp in stamps}
-
-
-def reading_of(message: BagMessage, modality: str) -> Reading:
-    """The reading a recorded sensor message holds. Raises MessageError naming the topic."""
-    convert = CONVERTERS.get(message.type) or (radar_points if modality == RADAR else lidar_reading)
-    return convert(message.message, topic=message.topic)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,11 @@ def evaluate(
     precision: str = "auto",
     threads: int = 0,
     calibration: str | Path | None = None,
+    topics: Mapping[str, str] | None = None,
     ablate: bool = False,
     overlay: bool = False,
 ) -> dict[str, Any]:
-    """Figures over all `bags` together, also written to `out`/report.json.
+    """Figures over all `bags` together, also written to `out`/report.json. `topics` renames topics (modality -> topic).
 
     `drop` withholds modalities from everything. `per_modality_drop` holds the beam figures with one more modality withheld:
     each one if `ablate`, else, if exactly one is dropped, that one. Bags without truth give `predictions` in the figures'
@@ -57,7 +58,7 @@ def evaluate(
     score, ablated = Score(), {name: Score() for name in MODALITIES if ablate and name not in drop}
     predictions: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        recordings = [stack.enter_context(Recording(bag, drop, given)) for bag in bags]
+        recordings = [stack.enter_context(Recording(bag, drop, given, topics)) for bag in bags]
         total = sum(recording.frames for recording in recordings)
         runner = open_engine(path, engine, precision, threads)
         stack.callback(runner.close)
