@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,13 @@ def powers(best: int) -> np.ndarray:
     return 0.5 ** np.abs(np.arange(64) - best)
 
 
-def write_bag(path: Path, best: Collection[int] = (20,) * 10, leave_out: Collection[str] = (), storage: str = "mcap") -> Path:
+def write_bag(
+    path: Path,
+    best: Collection[int] = (20,) * 10,
+    leave_out: Collection[str] = (),
+    storage: str = "mcap",
+    rename: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
     """One frame for each entry of `best`, the strongest beam then; the line of sight is blocked in odd frames."""
     rng = np.random.default_rng(0)
     messages = [(START - 5, "/tf_static", tf_static()), (START - 4, "/camera/camera_info", camera_info())]
@@ -127,5 +134,5 @@ def write_bag(path: Path, best: Collection[int] = (20,) * 10, leave_out: Collect
     with BagWriter(path, storage) as bag:
         for log_time, topic, message in messages:
             if topic not in leave_out:
-                bag.write(topic, message, log_time)
+                bag.write(rename.get(topic, topic), message, log_time)
     return path

@@ -142,8 +142,8 @@ def test_a_bag_without_a_sensor_topic(tmp_path, engine, modality):
 
 
 def test_topics_of_other_names_and_types(tmp_path, engine):
-    bag = small_bag.write_bag(tmp_path / "bag", leave_out=["/lidar/points"])
-    report = evaluate([bag], topics={"lidar": "/radar/points"})
+    bag = small_bag.write_bag(tmp_path / "bag", rename={"/lidar/points": "/roof/points"})
+    report = evaluate([bag], topics={"lidar": "/roof/points"})
     assert report["frames"] == 10 and engine.inputs["available"].all()
     with pytest.raises(BagError, match="bag has no messages on /front"):
         evaluate([bag], topics={"camera": "/front"}, drop=["lidar"])
