@@ -84,21 +84,24 @@ def person_parts(person: Person, xy: np.ndarray, ground: float, yaw: float, acti
     leg, arm = swing * beat, -0.8 * swing * beat
     hip, shoulder = 0.5 * h, 0.82 * h
     limbs = [
-        (0.09, hip, leg, 0.0, 0.5 * h, 0.15, person.trousers), (-0.09, hip, -leg, 0.0, 0.5 * h, 0.15, person.trousers),
-        (0.25, shoulder, arm, 0.0, 0.38 * h, 0.1, person.shirt), (-0.25, shoulder, -arm, 0.0, 0.38 * h, 0.1, person.shirt),
+        (0.09, hip, leg, None, 0.5 * h, 0.15, person.trousers), (-0.09, hip, -leg, None, 0.5 * h, 0.15, person.trousers),
+        (0.25, shoulder, arm, None, 0.38 * h, 0.1, person.shirt), (-0.25, shoulder, -arm, None, 0.38 * h, 0.1, person.shirt),
     ]  # fmt: skip
     if activity == "wave":
         sway = 0.5 * np.sin(2 * np.pi * 1.3 * t + person.phase)
-        limbs[2] = (0.25, shoulder, np.pi, sway, 0.42 * h, 0.11, SKIN)
+        limbs[2] = (0.25, shoulder, 0.0, sway, 0.42 * h, 0.11, SKIN)
     turn = _turned(yaw)
     trunk = np.array([[0, 0, 0.67 * h], [0, 0, 0.93 * h]])
     parts = [boxes(trunk @ turn + [*xy, ground], [[0.24, 0.42, 0.34 * h], [0.2, 0.18, 0.14 * h]], yaw, [person.shirt, SKIN], owner)]
     for side, root, pitch, roll, length, thick, colour in limbs:
-        down = np.array([np.sin(pitch) * np.cos(roll), np.sin(roll) if pitch == np.pi else 0.0, -np.cos(pitch) * np.cos(roll)])
-        across = np.array([0.0, 1.0, 0.0]) if abs(down[1]) < 1e-9 else _unit(np.cross(down, [1.0, 0.0, 0.0]))
-        third = np.cross(down, across)
-        centre = (np.array([0.0, side, root]) + down * length / 2) @ turn + [*xy, ground]
-        axes = np.stack([third * thick / 2, across * thick / 2, down * length / 2]) @ turn
+        if roll is None:  # swings fore and aft, hanging down at pitch 0
+            sin, cos = np.sin(pitch), np.cos(pitch)
+            frame = np.array([[cos, 0, sin], [0, 1, 0], [sin, 0, -cos]])
+        else:  # raised, swaying sideways
+            sin, cos = np.sin(roll), np.cos(roll)
+            frame = np.array([[-1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+        centre = (np.array([0.0, side, root]) + frame[2] * length / 2) @ turn + [*xy, ground]
+        axes = (frame * np.array([[thick], [thick], [length]]) / 2) @ turn
         parts.append(Parts(centre[None], axes[None], np.array([colour], float), np.array([owner])))
     return Parts.joined(parts)
 
@@ -108,6 +111,3 @@ def _turned(yaw: float) -> np.ndarray:
     cos, sin = np.cos(yaw), np.sin(yaw)
     return np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
 
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector)

@@ -80,7 +80,6 @@ class StreetTruth:
 class _Moment:
     truth: StreetTruth
     scene: Scene
-    obstacles: Obstacles
 
 
 class Street:
@@ -140,14 +139,19 @@ class Street:
 
     def link(self, vehicle: int, t: float) -> Link:
         """The link to the vehicle with that id. Raises KeyError if it is not on the street at `t`."""
-        moment = self._at(t)
-        index = next((i for i, v in enumerate(moment.truth.vehicles) if v.id == vehicle), None)
+        vehicles = self._truth(t)[0]
+        index = next((i for i, v in enumerate(vehicles) if v.id == vehicle), None)
         if index is None:
             raise KeyError(f"vehicle {vehicle} is not on the street at {t} s")
-        it = moment.truth.vehicles[index]
+        it = vehicles[index]
         terminal = np.array(it.position) + [0, 0, it.size[2] / 2 + ANTENNA_HEIGHT]
-        noise = self._noise(16 + vehicle, t)
-        return measure(terminal, moment.obstacles.without(index), self._walls, self.config.codebook, self.config.link, noise)
+        others = [v for v in vehicles if v is not it]
+        obstacles = Obstacles(
+            np.array([v.position for v in others]).reshape(-1, 3),
+            np.array([v.size for v in others]).reshape(-1, 3) / 2,
+            np.array([v.yaw for v in others]),
+        )
+        return measure(terminal, obstacles, self._walls, self.config.codebook, self.config.link, self._noise(16 + vehicle, t))
 
     def served(self, t: float) -> int | None:
         """Id of the vehicle that carries the terminal at `t`; None while no vehicle is in view."""
@@ -227,10 +231,7 @@ class Street:
         seen = self._visibility(scene, [*vehicles, *people])
         vehicles = [replace(v, visible=float(seen[i])) for i, v in enumerate(vehicles)]
         people = [replace(p, visible=float(seen[len(vehicles) + i])) for i, p in enumerate(people)]
-        centre = np.array([v.position for v in vehicles]).reshape(-1, 3)
-        half = np.array([v.size for v in vehicles]).reshape(-1, 3) / 2
-        obstacles = Obstacles(centre, half, np.array([v.yaw for v in vehicles]))
-        return _Moment(StreetTruth(t, tuple(vehicles), tuple(people)), scene, obstacles)
+        return _Moment(StreetTruth(t, tuple(vehicles), tuple(people)), scene)
 
     def _visibility(self, scene: Scene, things: list) -> np.ndarray:
         """Part (n,) of points on each thing's upper half that the array sees past the others."""

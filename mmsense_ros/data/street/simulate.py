@@ -1,0 +1,153 @@
+"""`mmsense simulate`: a street as a rosbag2, each sensor at its own rate, with jitter and latency, and the truth beside them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmsense_ros.calibration import ANTENNA_FRAME
+from mmsense_ros.data.recording import CAMERA_INFO, INSTRUCTION, TF_STATIC, TRUTH_NOISE_FREE, TRUTH_POWER, TRUTH_SENSING
+from mmsense_ros.data.rosbag import BagWriter
+from mmsense_ros.data.street.radar import detect
+from mmsense_ros.data.street.street import EPOCH, SERVICE_STEP, Street, StreetConfig, stamp
+from mmsense_ros.data.street.traffic import SIZES
+from mmsense_ros.data.street.link import Link
+from mmsense_ros.messages.camera import camera_info_message, image_message
+from mmsense_ros.messages.lidar import lidar_message
+from mmsense_ros.messages.link import beam_power_message, string_message, transforms_message
+from mmsense_ros.messages.radar import radar_cube_message, radar_points_message
+from mmsense_ros.messages.sensing import sensing_message
+from mmsense_ros.messages.types import RosbagTypes
+from mmsense_ros.sensing import BeamForecast, ModalityState, SensedObject, SensedPerson, Sensing
+from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, NANOSECONDS, RADAR
+
+HORIZON = 0.5  #: [s] how far ahead the truth of beam_ahead and blockage_ahead looks
+VISIBLE = 0.15  #: part of a thing that must be seen for it to count as true
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a sensor measures and how late its message comes: rate [Hz], jitter and latency [s]."""
+
+    rate: float
+    jitter: float
+    latency: float
+
+
+TIMINGS = {CAMERA: Timing(30.0, 0.001, 0.025), RADAR: Timing(20.0, 0.001, 0.015), LIDAR: Timing(10.0, 0.002, 0.045)}
+
+
+def simulate(
+    out: str | Path,
+    seconds: float,
+    seed: int,
+    storage: str = "mcap",
+    progress: Callable[[int, int], None] | None = None,
+    config: StreetConfig = StreetConfig(),
+) -> Path:
+    """Write the street of `seed` as a rosbag2 folder `out`; the same arguments give the same messages, to the byte.
+
+    `progress` is called with (measurements written, measurements in all). Raises BagError if `out` cannot be written.
+    """
+    street = Street(seed, config, seconds + HORIZON)
+    times = _measurements(seed, seconds)
+    with BagWriter(out, storage) as bag:
+        for number, (arrival, _, topic, message) in enumerate(_in_order(street, times, seconds)):
+            bag.write(topic, message, arrival)
+            if progress:
+                progress(min(number, len(times)), len(times))
+    return Path(out)
+
+
+def _measurements(seed: int, seconds: float) -> list[tuple[float, str, float]]:
+    """(time, modality, latency) of all measurements [s], in order of time."""
+    rng = np.random.default_rng([seed, 7])
+    found = []
+    for modality, timing in TIMINGS.items():
+        count = int(seconds * timing.rate)
+        t = (np.arange(count) + rng.uniform(0.1, 0.9)) / timing.rate + np.clip(rng.normal(0, timing.jitter, count), -0.004, 0.004)
+        latency = timing.latency * rng.uniform(0.8, 1.4, count)
+        found += [(float(a), modality, float(b)) for a, b in zip(np.clip(t, 0, seconds), latency, strict=True)]
+    return sorted(found)
+
+
+def _in_order(street: Street, times: list[tuple[float, str, float]], seconds: float) -> Iterator[tuple[int, int, str, Any]]:
+    """(log time, serial number, topic, message), sorted by log time though messages are made in order of measurement."""
+    waiting: list[tuple[int, int, str, Any]] = []
+    serial = 0
+    longest = round(max(timing.latency for timing in TIMINGS.values()) * 1.5 * NANOSECONDS)
+    for made, arrival, topic, message in _messages(street, times, seconds):
+        heapq.heappush(waiting, (arrival, serial, topic, message))
+        serial += 1
+        # Whatever is made from now on arrives after its measurement.
+        while waiting and waiting[0][0] < made - longest:
+            yield heapq.heappop(waiting)
+    while waiting:
+        yield heapq.heappop(waiting)
+
+
+def _messages(street: Street, times: list[tuple[float, str, float]], seconds: float) -> Iterator[tuple[int, int, str, Any]]:
+    """(time made, arrival [ns], topic, message) in order of measurement."""
+    types, config = RosbagTypes(), street.config
+    frames = {frame: street.calibration.antenna_from(frame) for frame in street.calibration.frames if frame != ANTENNA_FRAME}
+    yield EPOCH, EPOCH, TF_STATIC, transforms_message(types, EPOCH, ANTENNA_FRAME, frames)
+    asked = ""
+    for t, modality, latency in times:
+        instruction = street.instruction(np.floor(t / SERVICE_STEP) * SERVICE_STEP)
+        if instruction != asked:
+            asked = instruction
+            since = EPOCH if t < SERVICE_STEP else stamp(np.floor(t / SERVICE_STEP) * SERVICE_STEP)
+            yield stamp(t), since, INSTRUCTION, string_message(types, instruction)
+        now, arrival = stamp(t), stamp(t + latency)
+        if modality == CAMERA:
+            image = street.camera(t)
+            yield now, arrival, "/camera/image_raw", image_message(types, image)
+            info = camera_info_message(types, image.stamp, image.frame_id, street.camera_matrix, config.width, config.height)
+            yield now, arrival, CAMERA_INFO, info
+            yield from ((now, arrival, topic, message) for topic, message in _truth(types, street, t, instruction))
+        elif modality == RADAR:
+            cube = street.radar(t)
+            yield now, arrival, "/radar/cube", radar_cube_message(types, cube)
+            yield now, arrival, "/radar/points", radar_points_message(types, detect(cube))
+        else:
+            yield now, arrival, "/lidar/points", lidar_message(types, street.lidar(t))
+
+
+def _truth(types: RosbagTypes, street: Street, t: float, instruction: str) -> Iterator[tuple[str, Any]]:
+    """The truth topics at the moment of an image."""
+    served = street.served(t)
+    truth, codebook = street.truth(t), street.config.codebook
+    if served is None:
+        return
+    now, later = street.link(served, t), street.link(served, t + HORIZON)
+    name = f"vehicle_{served}"
+    yield TRUTH_POWER, beam_power_message(types, stamp(t), ANTENNA_FRAME, codebook, name, now.power)
+    yield TRUTH_NOISE_FREE, beam_power_message(types, stamp(t), ANTENNA_FRAME, codebook, name, now.power_noise_free)
+    vehicles = [v for v in truth.vehicles if v.in_view]
+    sensing = Sensing(
+        stamp=stamp(t),
+        frame_id=ANTENNA_FRAME,
+        instruction=instruction,
+        modalities=tuple(ModalityState(m, True, 1 / len(MODALITIES), 0.0) for m in MODALITIES),
+        beam=_certain(now, 0.0),
+        beam_ahead=_certain(later, HORIZON),
+        blockage=float(now.blocked),
+        blockage_ahead=float(later.blocked),
+        pathloss=now.pathloss,
+        objects=tuple(SensedObject(v.label, v.position, v.velocity, v.size, v.yaw, 1.0) for v in vehicles if v.visible >= VISIBLE),
+        people=tuple(SensedPerson(p.position, p.activity, 1.0, 1.0) for p in truth.people if p.in_view and p.visible >= VISIBLE),
+        traffic={label: float(sum(v.label == label for v in vehicles)) for label in SIZES},
+        engine="truth",
+        precision="fp64",
+    )
+    yield TRUTH_SENSING, sensing_message(types, sensing, codebook)
+
+
+def _certain(link: Link, horizon: float) -> BeamForecast:
+    best = int(np.argmax(link.power))
+    return BeamForecast(horizon, np.eye(len(link.power), dtype=np.float32)[best], np.array([best]), 1.0, 0.0)
