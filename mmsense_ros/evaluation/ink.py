@@ -13,6 +13,7 @@ LINE: Colour = (45, 56, 72)
 MUTED: Colour = (139, 152, 168)
 PAPER: Colour = (232, 238, 245)
 CLEAR: Colour = (45, 212, 191)
+DOUBT: Colour = (255, 190, 92)
 BLOCKED: Colour = (255, 92, 92)
 PERSON: Colour = (196, 155, 255)
 MODALITY: dict[str, Colour] = {"camera": (96, 181, 255), "radar": (255, 179, 71), "lidar": (126, 217, 129)}
@@ -33,6 +34,16 @@ def mix(a: Colour, b: Colour, share: float) -> Colour:
     """`a` with `share` (0..1) of `b`."""
     red, green, blue = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
     return red, green, blue
+
+
+def risk(chance: float) -> Colour:
+    """The colour of a probability of blockage: clear, doubtful, blocked."""
+    return mix(CLEAR, DOUBT, 2 * chance) if chance < 0.5 else mix(DOUBT, BLOCKED, 2 * chance - 1)
+
+
+def brightness(probabilities: np.ndarray) -> np.ndarray:
+    """How bright (0..1) beams of these probabilities are drawn: the best one fully if it is likely at all, else all are dim."""
+    return probabilities / max(float(probabilities.max()), 0.2)
 
 
 def polygon(image: np.ndarray, points: np.ndarray, colour: Colour | int) -> None:

@@ -66,7 +66,7 @@ class Overlay:
     def _draw_fan(self, scene: np.ndarray, view: _View, sensing: Sensing) -> None:
         """Beams as light from below the picture to where they meet the horizon; as bright as they are likely."""
         mask = np.zeros(scene.shape[:2], np.uint8)
-        share = sensing.beam.probabilities / sensing.beam.probabilities.max()
+        share = ink.brightness(sensing.beam.probabilities)
         step = 2 * self.codebook.half_view / self.codebook.beams
         foot = np.array([scene.shape[1] / 2, scene.shape[0] * 1.25])
         for beam in np.union1d(np.flatnonzero(share > 0.08), sensing.beam.sweep_set):
@@ -75,7 +75,7 @@ class Overlay:
             if rim is not None:
                 ink.polygon(mask, np.vstack([foot, rim]), int(36 + 130 * share[beam]))
         fade = np.linspace(1.0, 0.25, scene.shape[0], dtype=np.float32)[:, None]
-        colour = ink.mix(ink.CLEAR, ink.BLOCKED, sensing.blockage)
+        colour = ink.risk(sensing.blockage)
         ink.blend(scene, (mask * fade).astype(np.uint8), colour)
         best = self.codebook.azimuths[sensing.beam.best]
         rim = view.directions(np.array([[np.cos(best), np.sin(best), 0.0]]))

@@ -46,8 +46,8 @@ def draw_panel(canvas: np.ndarray, sensing: Sensing, codebook: Codebook) -> None
 def _draw_fan(canvas: np.ndarray, foot: np.ndarray, radius: float, sensing: Sensing, codebook: Codebook) -> None:
     """The street from above, the array at `foot`: a wedge a beam, as bright as it is likely, the sweep set on the rim."""
     step = 2 * codebook.half_view / codebook.beams
-    share = sensing.beam.probabilities / sensing.beam.probabilities.max()
-    colour = ink.mix(ink.CLEAR, ink.BLOCKED, sensing.blockage)
+    share = ink.brightness(sensing.beam.probabilities)
+    colour = ink.risk(sensing.blockage)
 
     def at(distance: np.ndarray | float, azimuth: np.ndarray | float) -> np.ndarray:
         return foot + np.stack(np.broadcast_arrays(-distance * np.sin(azimuth), -distance * np.cos(azimuth)), axis=-1)
@@ -67,7 +67,7 @@ def _draw_fan(canvas: np.ndarray, foot: np.ndarray, radius: float, sensing: Sens
         ink.outline(canvas, at(radius + 6, edges), ink.PAPER, 3)
     ahead = codebook.azimuths[sensing.beam_ahead.best]
     tip = np.array([at(radius + 11, ahead), at(radius + 19, ahead - 0.025), at(radius + 19, ahead + 0.025)])
-    ink.polygon(canvas, tip, ink.mix(ink.CLEAR, ink.BLOCKED, sensing.blockage_ahead))
+    ink.polygon(canvas, tip, ink.risk(sensing.blockage_ahead))
     for person in sensing.people:
         if math.hypot(*person.position[:2]) < REACH:
             ink.disc(canvas, foot + _above(np.array([person.position[:2]]), radius)[0], 2.5, ink.PERSON)
@@ -104,7 +104,7 @@ def _draw_link(canvas: np.ndarray, y: float, sensing: Sensing) -> float:
         [("blocked now", sensing.blockage), (f"in {sensing.beam_ahead.horizon:g} s", sensing.blockage_ahead)]
     ):
         level = y + 22 + 19 * row
-        _draw_bar(canvas, level, words, chance, ink.mix(ink.CLEAR, ink.BLOCKED, chance), f"{chance:.0%}")
+        _draw_bar(canvas, level, words, chance, ink.risk(chance), f"{chance:.0%}")
     ink.write(canvas, "path loss", MARGIN, y + 60, 13, ink.MUTED)
     ink.write(canvas, f"{sensing.pathloss:.1f} dB", right, y + 60, 13, align=1)
     return y + 60
