@@ -93,6 +93,8 @@ def _decoded(message: Any, topic: str) -> np.ndarray:
         raise MessageError(f"{fault} is {width} x {height} pixels; correct the driver")
     if step < width * channels * size:
         raise MessageError(f"{fault} step {step} is less than {width} pixels of {message.encoding} need ({width * channels * size}); correct the driver")
+    if conversion in (cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2RGB_YUYV) and width % 2:
+        raise MessageError(f"{fault} of {message.encoding} is {width} pixels wide, which must be even; correct the driver")
     data = np.frombuffer(message.data, np.uint8)
     if len(data) < step * (height - 1) + width * channels * size:
         raise MessageError(f"{fault} holds {len(data)} bytes where {height} rows of step {step} need {height * step}; the message was cut short")
