@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     _engine_options(add)
 
     add = _command(commands, train, "train", "train MMSense on simulated streets (needs the extra `train`)")
-    add("config", type=Path, metavar="CONFIG", help="training configuration, such as config/training.yaml")
+    add("config", type=Path, metavar="CONFIG", help="training configuration, such as config/train.yaml")
     add("--out", type=Path, default=Path("out/train"), help="folder for weights and figures (default: %(default)s)")
 
     add = _command(commands, export, "export", "turn trained weights into an ONNX file and its card (needs the extra `train`)")

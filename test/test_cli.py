@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 import small_bag
@@ -14,6 +15,7 @@ from mmsense_ros.engine import SHIPPED_MODEL
 from mmsense_ros.model_card import FORMAT
 
 COMMANDS = ["simulate", "demo", "evaluate", "train", "export", "bench"]
+needs_simulator = pytest.mark.skipif(not find_spec("open3d"), reason="open3d (extra `sim`) is not installed")
 needs_model = pytest.mark.skipif(not SHIPPED_MODEL.exists(), reason="the shipped weights are not there yet")
 
 
@@ -175,3 +177,37 @@ def test_an_engine_that_is_not_installed(tmp_path, capsys, monkeypatch):
         pytest.skip("the shipped weights are not there yet")
     said = refused(capsys, "evaluate", small_bag.write_bag(tmp_path / "bag", (20,)), "--engine", "onnxruntime")
     assert "onnxruntime is not installed" in said and "pip install onnxruntime" in said
+
+
+def test_export_of_missing_weights(tmp_path, capsys):
+    pytest.importorskip("onnxscript", reason="the extra `train` is not installed")
+    assert "gone.safetensors does not exist" in refused(capsys, "export", tmp_path / "gone.safetensors")
+
+
+def test_training_without_a_recipe(tmp_path, capsys):
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    assert "gone.yaml" in refused(capsys, "train", tmp_path / "gone.yaml", "--out", tmp_path)
+
+
+def test_training_without_torch_names_the_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "mmsense_ros.training.train", raising=False)
+    assert "pip install mmsense_ros[train]" in refused(capsys, "train", tmp_path / "recipe.yaml", "--out", tmp_path)
+
+
+@needs_simulator
+def test_a_street_is_not_written_over_another(tmp_path, capsys):
+    (tmp_path / "street").mkdir()
+    said = refused(capsys, "simulate", tmp_path / "street", "--seconds", "0.2")
+    assert "street" in said and "exists already" in said
+
+
+@needs_simulator
+def test_simulate_then_evaluate(tmp_path, capsys):
+    assert cli.main(["simulate", str(tmp_path / "street"), "--seconds", "0.3", "--seed", "5"]) == 0
+    if not SHIPPED_MODEL.exists():
+        pytest.skip("the shipped weights are not there yet")
+    assert cli.main(["evaluate", str(tmp_path / "street"), "--out", str(tmp_path / "out"), "--drop", "lidar"]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["frames"] == 9
+    assert set(report["per_modality_drop"]) == {"lidar"}
