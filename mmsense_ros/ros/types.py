@@ -25,7 +25,7 @@ class RclpyTypes:
 
     def payload(self, data: np.ndarray) -> array.array:
         octets = array.array("B")
-        octets.frombytes(memoryview(data).cast("B"))  # a numpy array would be copied byte by byte
+        octets.frombytes(memoryview(data.reshape(-1).view(np.uint8)))  # rclpy would take a numpy array byte by byte
         return octets
 
     def numbers(self, values: np.ndarray) -> list:
