@@ -16,7 +16,13 @@ def cloud(points: np.ndarray, height: int = 1, row_padding: int = 0, big: bool =
     """The cloud of a structured array (N,), organized in `height` rows, each followed by padding."""
     dtype = points.dtype
     fields = [
-        TYPES("sensor_msgs/msg/PointField", name=name, offset=dtype.fields[name][1], datatype=DATATYPES[dtype[name].str[1:]], count=1)
+        TYPES(
+            "sensor_msgs/msg/PointField",
+            name=name,
+            offset=dtype.fields[name][1],
+            datatype=DATATYPES[dtype[name].str[1:]],
+            count=1,
+        )
         for name in dtype.names
     ]
     width = len(points) // height

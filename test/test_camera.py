@@ -26,7 +26,9 @@ GREY = 134  #: its luma
 
 def message(data: np.ndarray, encoding: str, step: int, big: bool = False, **changed: int) -> object:
     fields = {"height": HEIGHT, "width": WIDTH, "step": step, "encoding": encoding, "is_bigendian": int(big), **changed}
-    return TYPES("sensor_msgs/msg/Image", header=header(TYPES, 5, "/camera_optical"), data=data.reshape(-1).view(np.uint8), **fields)
+    return TYPES(
+        "sensor_msgs/msg/Image", header=header(TYPES, 5, "/camera_optical"), data=data.reshape(-1).view(np.uint8), **fields
+    )
 
 
 def flat(*values: int) -> np.ndarray:

@@ -31,7 +31,11 @@ def test_any_layout_gives_the_same_reading(kind: str, height: int, padding: int)
 
 
 def test_fields_lie_where_the_message_says() -> None:
-    layout = {"names": ["ring", "z", "intensity", "y", "x"], "formats": ["<u2", "<f4", "u1", "<f4", "<f4"], "offsets": [0, 4, 9, 12, 20]}
+    layout = {
+        "names": ["ring", "z", "intensity", "y", "x"],
+        "formats": ["<u2", "<f4", "u1", "<f4", "<f4"],
+        "offsets": [0, 4, 9, 12, 20],
+    }
     points = np.zeros(1, np.dtype({**layout, "itemsize": 32}))
     points[0] = (7, 3.0, 51, 2.0, 1.0)
     reading = lidar_reading(cloud(points), TOPIC)
@@ -92,7 +96,9 @@ def reading(*points: tuple[float, float, float, float]) -> LidarReading:
 
 def test_a_cell_holds_the_highest_point_the_mean_intensity_and_the_density() -> None:
     # 10.2 m ahead, just left of boresight: row 20, column 31.
-    height, intensity, density = lidar_map(reading((10.2, 0.1, -1, 0.2), (10.2, 0.1, 2, 0.8), (10.2, 0.1, 1, 0.5)), np.eye(4), GRID)
+    height, intensity, density = lidar_map(
+        reading((10.2, 0.1, -1, 0.2), (10.2, 0.1, 2, 0.8), (10.2, 0.1, 1, 0.5)), np.eye(4), GRID
+    )
     assert height[20, 31] == pytest.approx(2 / 4)
     assert intensity[20, 31] == pytest.approx(0.5)
     assert density[20, 31] == pytest.approx(np.log(4) / 4)
@@ -105,7 +111,13 @@ def test_a_point_below_the_antenna_is_not_taken_for_none() -> None:
 
 @pytest.mark.parametrize(
     ("place", "cell"),
-    [((10.2, 10.1), (28, 0)), ((10.2, -10.1), (28, 63)), ((0.3, 0.0), (0, 32)), ((63.9, 0.01), (127, 31)), ((20.0, -5.0), (41, 41))],
+    [
+        ((10.2, 10.1), (28, 0)),
+        ((10.2, -10.1), (28, 63)),
+        ((0.3, 0.0), (0, 32)),
+        ((63.9, 0.01), (127, 31)),
+        ((20.0, -5.0), (41, 41)),
+    ],
 )
 def test_points_land_where_they_are(place: tuple[float, float], cell: tuple[int, int]) -> None:
     density = lidar_map(reading((*place, 0, 1)), np.eye(4), GRID)[2]

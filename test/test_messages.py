@@ -57,7 +57,9 @@ def test_an_image_survives(types: Any) -> None:
 def test_radar_points_survive(types: Any) -> None:
     before = RadarPoints(STAMP, "radar", numbers(7, 3), numbers(7), numbers(7))
     after = radar_points(sent(radar_points_message(types, before)))
-    np.testing.assert_array_equal(np.c_[after.xyz, after.velocity, after.intensity], np.c_[before.xyz, before.velocity, before.intensity])
+    np.testing.assert_array_equal(
+        np.c_[after.xyz, after.velocity, after.intensity], np.c_[before.xyz, before.velocity, before.intensity]
+    )
     assert (after.stamp, after.frame_id) == (STAMP, "radar")
 
 
@@ -101,7 +103,11 @@ def test_transforms_survive(types: Any) -> None:
     (after,) = sent(transforms_message(types, STAMP, "antenna_array", {"camera_optical": matrix})).transforms
     turn = after.transform.rotation
     np.testing.assert_allclose([turn.x, turn.y, turn.z, turn.w], [-0.5, 0.5, -0.5, 0.5])
-    assert (after.header.frame_id, after.child_frame_id, after.transform.translation.z) == ("antenna_array", "camera_optical", 3.0)
+    assert (after.header.frame_id, after.child_frame_id, after.transform.translation.z) == (
+        "antenna_array",
+        "camera_optical",
+        3.0,
+    )
 
 
 @pytest.mark.parametrize("axis", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.6, 0, 0.8)])

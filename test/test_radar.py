@@ -75,7 +75,9 @@ def test_points_written_are_the_points_read() -> None:
 SMALL = (np.arange(2 * 4 * 3) - 7 + 1j * np.arange(2 * 4 * 3)).reshape(2, 4, 3).astype(np.complex64)
 
 
-def cube_message(adc: np.ndarray = SMALL, axes: tuple[int, ...] = (0, 1, 2), kind: str = "<i2", iq: int = 0, scale: float = 1.0) -> Any:
+def cube_message(
+    adc: np.ndarray = SMALL, axes: tuple[int, ...] = (0, 1, 2), kind: str = "<i2", iq: int = 0, scale: float = 1.0
+) -> Any:
     stored = np.ascontiguousarray(adc.transpose(axes))
     parts = (stored.imag, stored.real) if iq == 1 else (stored.real, stored.imag)
     numbers = stored.real if iq == 2 else np.stack(parts, axis=-1)

@@ -28,7 +28,11 @@ def street(request: pytest.FixtureRequest) -> Path:
 def test_maps_of_a_real_street(street: Path) -> None:
     readings, calibration = frame(street)
     maps = build_maps(Snapshot(0, readings), calibration, PolarGrid(), (160, 120))
-    assert {name: values.shape for name, values in maps.items()} == {"camera": (3, 120, 160), "radar": (3, 128, 64), "lidar": (3, 128, 64)}
+    assert {name: values.shape for name, values in maps.items()} == {
+        "camera": (3, 120, 160),
+        "radar": (3, 128, 64),
+        "lidar": (3, 128, 64),
+    }
     assert all(np.isfinite(values).all() for values in maps.values())
     height, intensity, density = maps["lidar"]
     met = density > 0
@@ -73,7 +77,8 @@ def test_lidar_points_of_a_labelled_thing_lie_in_its_box_of_the_image(street: Pa
 
 @real
 @pytest.mark.parametrize(
-    ("name", "error"), [("camera.jpg", BagError), ("lidar.bin", BagError), ("radar.bin", BagError), ("calib_radar.txt", CalibrationError)]
+    ("name", "error"),
+    [("camera.jpg", BagError), ("lidar.bin", BagError), ("radar.bin", BagError), ("calib_radar.txt", CalibrationError)],
 )
 def test_a_file_cut_short_is_named(name: str, error: type[Exception], tmp_path: Path) -> None:
     for file in (FRAMES / NAMES[0]).iterdir():

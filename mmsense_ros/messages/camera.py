@@ -92,12 +92,16 @@ def _decoded(message: Any, topic: str) -> np.ndarray:
     if not width or not height:
         raise MessageError(f"{fault} is {width} x {height} pixels; correct the driver")
     if step < width * channels * size:
-        raise MessageError(f"{fault} step {step} is less than {width} pixels of {message.encoding} need ({width * channels * size}); correct the driver")
+        raise MessageError(
+            f"{fault} step {step} is less than {width} pixels of {message.encoding} need ({width * channels * size}); correct the driver"
+        )
     if conversion in (cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2RGB_YUYV) and width % 2:
         raise MessageError(f"{fault} of {message.encoding} is {width} pixels wide, which must be even; correct the driver")
     data = np.frombuffer(message.data, np.uint8)
     if len(data) < step * (height - 1) + width * channels * size:
-        raise MessageError(f"{fault} holds {len(data)} bytes where {height} rows of step {step} need {height * step}; the message was cut short")
+        raise MessageError(
+            f"{fault} holds {len(data)} bytes where {height} rows of step {step} need {height * step}; the message was cut short"
+        )
     bridge = _bridge() if conversion is not None and size == 1 and not message.encoding.startswith("8UC") else None
     if bridge is not None:
         return bridge.imgmsg_to_cv2(message, desired_encoding="rgb8")
@@ -113,7 +117,9 @@ def _decompressed(message: Any, topic: str) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if image is None:
-        raise MessageError(f"{name(topic)}: CompressedImage of format '{message.format}' cannot be decoded; publish jpeg or png")
+        raise MessageError(
+            f"{name(topic)}: CompressedImage of format '{message.format}' cannot be decoded; publish jpeg or png"
+        )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
