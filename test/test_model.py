@@ -93,7 +93,7 @@ def test_sequential_attention_reads_every_layer_and_only_what_is_visible() -> No
     attention = SequentialAttention(32, 32, 3).eval()
     queries, layers = torch.randn(1, 2, 32), [torch.randn(1, 6, 32) for _ in range(3)]
     key_group = torch.cat([torch.zeros(2, dtype=torch.int64), groups(2, 2)])
-    bias = visible(torch.tensor([[True, False, True, True, True, True]]), groups(1, 2), key_group)
+    bias = visible(torch.tensor([[True, False, True, True, True, True]]), groups(1, 2), key_group, torch.float32)
     assert (bias[0, 0] == 0).tolist() == [[True, False, True, True, False, False], [True, False, False, False, True, True]]
     before = attention(queries, layers, bias)
     for depth in range(3):

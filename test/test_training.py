@@ -29,7 +29,7 @@ TINY = """
 model: {model: 32, heads: 1, layers: 2}
 data: {train: 2, validation: 1, calibration: 1, test: 1, snapshots: 12, targets: 2, phrases: 2}
 batch: 6
-epochs: 2
+rounds: 2
 minutes: 5
 """
 
@@ -93,8 +93,8 @@ def test_the_baseline_differs_in_its_sensors_alone() -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("epoch: 3", "'epoch' is not known"),
-        ("epochs: many", "'epochs' must be a int"),
+        ("round_: 3", "'round_' is not known"),
+        ("rounds: many", "'rounds' must be a int"),
         ("data: {street: 3}", "data: 'street' is not known"),
         ("modalities: [sonar]", "modalities must be some of"),
         ("- 1", "must map names"),
@@ -170,7 +170,7 @@ def test_training_leaves_a_model_that_can_be_opened(streets: list[int], recipe: 
     assert ModelCard.load(tmp_path / "out" / "mmsense.onnx") == card
     assert (tmp_path / "out" / "model.safetensors").is_file() and not (tmp_path / "out" / "checkpoint.pt").exists()
     log = list(csv.DictReader((tmp_path / "out" / "log.csv").open()))
-    assert [line["epoch"] for line in log] == ["1", "2"]
+    assert [line["round"] for line in log] == ["1", "2"]
     assert float(log[1]["loss_people"]) < float(log[0]["loss_people"])
 
 
@@ -189,9 +189,9 @@ def test_an_interrupted_run_goes_on(
     assert (tmp_path / "out" / "checkpoint.pt").is_file()
     monkeypatch.setattr(module, "calibrate", real)
     monkeypatch.setattr(module, "export_model", lambda model, card, out: card)
-    recipe.write_text(TINY.replace("epochs: 2", "epochs: 3"))
+    recipe.write_text(TINY.replace("rounds: 2", "rounds: 3"))
     train(recipe, tmp_path / "out")
-    assert [line["epoch"] for line in csv.DictReader((tmp_path / "out" / "log.csv").open())] == ["1", "2", "3"]
+    assert [line["round"] for line in csv.DictReader((tmp_path / "out" / "log.csv").open())] == ["1", "2", "3"]
 
 
 def test_a_damaged_checkpoint_is_named(streets: list[int], recipe: Path, tmp_path: Path) -> None:

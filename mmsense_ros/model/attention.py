@@ -23,7 +23,7 @@ class Attention(nn.Module):
         query = self.query(queries).reshape(batch, count, self.heads, -1).transpose(1, 2)
         key, value = self.key_value(keys).reshape(batch, keys.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         # Written out because torch's fused attention is several times slower backwards on a CPU.
-        weight = torch.softmax((query * self.scale) @ key.transpose(-1, -2) + bias.to(query.dtype), dim=-1).to(value.dtype)
+        weight = torch.softmax((query * self.scale) @ key.transpose(-1, -2) + bias, dim=-1)
         seen = weight @ value
         return self.output(seen.transpose(1, 2).reshape(batch, count, -1))
 
@@ -69,13 +69,13 @@ class SequentialAttention(nn.Module):
         return self.last_norm(queries)
 
 
-def visible(valid: Tensor, query_group: Tensor, key_group: Tensor) -> Tensor:
+def visible(valid: Tensor, query_group: Tensor, key_group: Tensor, dtype: torch.dtype) -> Tensor:
     """Attention bias (B, 1, Q, T): 0 for valid keys of one's own group or of group 0 (the sensors), else -1e4, which weighs 0.
 
     `valid` (B, T) bool; `query_group` (Q,) and `key_group` (T,) int: 0 sensing, k > 0 the k-th instruction.
     """
     reachable = (key_group == 0) | (key_group == query_group[:, None])
-    return torch.where((valid[:, None, :] & reachable[None]).unsqueeze(1), 0.0, -1e4)
+    return torch.where((valid[:, None, :] & reachable[None]).unsqueeze(1), 0.0, -1e4).to(dtype)
 
 
 def groups(count: int, instructions: int, start: int = 1) -> Tensor:

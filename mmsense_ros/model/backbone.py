@@ -35,9 +35,10 @@ class Backbone(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(model) for _ in range(layers))
 
     def forward(self, tokens: Tensor, bias: Tensor) -> list[Tensor]:
-        """Normed tokens (B, T, d) after every layer, shallow to deep; `bias` (B, 1, T, T) as from `attention.visible`."""
+        """Normed tokens (B, T, d) after every layer, shallow to deep; `bias` (B, 1, T, T) as from `attention.visible`,
+        in whose precision the layers are returned."""
         outputs = []
         for layer, norm in zip(self.layers, self.norms, strict=True):
             tokens = layer(tokens, bias)
-            outputs.append(norm(tokens))
+            outputs.append(norm(tokens).to(bias.dtype))
         return outputs

@@ -70,7 +70,7 @@ class LinkBranch(nn.Module):
         batch, instructions, model = scene.meaning.shape
         queries = start[:, None] + self.ask(scene.meaning)[:, :, None]
         count = queries.shape[2]
-        bias = visible(scene.valid, groups(count, instructions), scene.token_group)
+        bias = visible(scene.valid, groups(count, instructions), scene.token_group, scene.layers[0].dtype)
         answers = self.attention(queries.reshape(batch, instructions * count, model), scene.layers, bias)
         return self.head(answers).reshape(batch, instructions, count, -1)
 
@@ -176,4 +176,4 @@ def read_sensors(attention: SequentialAttention, start: Tensor, scene: Scene) ->
     """Answers to queries that concern the whole scene: they see the sensors, no instruction."""
     layers = [tokens[:, : scene.sensing] for tokens in scene.layers]
     group = scene.token_group[: scene.sensing]
-    return attention(start, layers, visible(scene.valid[:, : scene.sensing], group[:1], group))
+    return attention(start, layers, visible(scene.valid[:, : scene.sensing], group[:1], group, layers[0].dtype))

@@ -80,7 +80,7 @@ class MMSense(nn.Module):
 
         tokens = torch.cat([sensing, words.reshape(batch, count * length, -1)], dim=1)
         scene = Scene(
-            layers=self.backbone(tokens, visible(valid, group, group)),
+            layers=self.backbone(tokens, visible(valid, group, group, embedded[0].tokens.dtype)),
             valid=valid,
             token_group=group,
             sensing=sensing.shape[1],

@@ -14,7 +14,6 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmsense_ros.anchors import ACTIVITIES, COLOURS, OBJECT_LABELS
-from mmsense_ros.calibration import Calibration
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.sensors import build_maps
 from mmsense_ros.sensors.grid import PolarGrid
@@ -139,14 +138,13 @@ def _sense(arrays: dict[str, np.ndarray], row: int, street: Street, time: float,
     """Maps of the moment `time`, from readings as old as a synchronizer would find them."""
     from mmsense_ros.data.street import detect
 
-    calibration = Calibration.from_matrices(street.calibration)
     camera = street.camera(time)
     cube = street.radar(time - rng.uniform(0, RADAR_AGE))
     lidar = street.lidar(time - rng.uniform(0, LIDAR_AGE))
     grid = PolarGrid()
     full = Snapshot(camera.stamp, {CAMERA: camera, RADAR: cube, LIDAR: lidar})
-    maps = build_maps(full, calibration, grid, CAMERA_SIZE)
-    points = build_maps(Snapshot(camera.stamp, {RADAR: detect(cube)}), calibration, grid, CAMERA_SIZE)
+    maps = build_maps(full, street.calibration, grid, CAMERA_SIZE)
+    points = build_maps(Snapshot(camera.stamp, {RADAR: detect(cube)}), street.calibration, grid, CAMERA_SIZE)
     arrays["camera"][row] = np.round(maps[CAMERA] * 255)
     arrays["radar_cube"][row], arrays["lidar"][row] = maps[RADAR], maps[LIDAR]
     arrays["radar_points"][row] = points[RADAR]

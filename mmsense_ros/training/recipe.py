@@ -31,20 +31,22 @@ class Data:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained. Training ends at `epochs`, at `minutes`, or after `patience` epochs without a better one."""
+    """How a model is trained. It goes in rounds, each followed by a look at the validation streets, and
+    ends after `rounds`, after `minutes`, or after `patience` rounds without a better one."""
 
     seed: int = 0
     modalities: tuple[str, ...] = MODALITIES
     model: dict[str, int] = field(default_factory=dict)  #: fields of model.mmsense.ModelConfig
     data: Data = Data()
-    batch: int = 32
-    epochs: int = 12
+    batch: int = 16
+    round: int = 4800  #: snapshots of a round, drawn from all
+    rounds: int = 40
     minutes: float = 40.0
-    patience: int = 4
+    patience: int = 8
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.04  #: part of training
-    average: float = 0.998  #: decay of the moving average of the weights that is evaluated and exported
+    average: float = 0.996  #: decay of the moving average of the weights that is evaluated and exported
     modality_dropout: float = 0.15
     generic: float = 0.12  #: part of the instructions that name no terminal
     mirror: float = 0.5  #: part of the snapshots seen in a mirror

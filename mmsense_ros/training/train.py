@@ -99,7 +99,7 @@ def schedule(progress: float, warmup: float) -> float:
 def train(config_path: Path, out: Path) -> ModelCard:
     """Trains the recipe `config_path` into the folder `out`, or goes on where a run there was interrupted.
 
-    Leaves model.safetensors, mmsense.onnx with mmsense.json, log.csv (a line an epoch) and figures.json (streets of unseen seeds).
+    Leaves model.safetensors, mmsense.onnx with mmsense.json, log.csv (a line a round) and figures.json (streets of unseen seeds).
     Raises ConfigError.
     """
     recipe = load_recipe(config_path)
@@ -128,9 +128,9 @@ def _fit(trainer: Trainer, samplers: dict[str, Sampler], out: Path) -> dict:
     """Trains until the recipe says stop; returns the averaged weights that did best on the validation streets."""
     recipe = trainer.recipe
     data = samplers["train"].data
-    steps = max(len(data) // recipe.batch, 1)
+    steps = max(min(recipe.round, len(data)) // recipe.batch, 1)
     checkpoint = out / "checkpoint.pt"
-    run = {"epoch": 0, "elapsed": 0.0, "best": -math.inf, "weights": trainer.average.state_dict(), "stale": 0}
+    run = {"round": 0, "elapsed": 0.0, "best": -math.inf, "weights": trainer.average.state_dict(), "stale": 0}
     if checkpoint.is_file():
         try:
             saved = torch.load(checkpoint, weights_only=True)
@@ -140,24 +140,24 @@ def _fit(trainer: Trainer, samplers: dict[str, Sampler], out: Path) -> dict:
         run = saved
     started = time.monotonic() - run["elapsed"]
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
-        shown = bar.add_task("train", total=recipe.epochs * steps, completed=run["epoch"] * steps)
-        while run["epoch"] < recipe.epochs and run["stale"] < recipe.patience and run["elapsed"] < 60 * recipe.minutes:
-            rng = np.random.default_rng((recipe.seed, run["epoch"]))
+        shown = bar.add_task("train", total=recipe.rounds * steps, completed=run["round"] * steps)
+        while run["round"] < recipe.rounds and run["stale"] < recipe.patience and run["elapsed"] < 60 * recipe.minutes:
+            rng = np.random.default_rng((recipe.seed, run["round"]))
             sums: dict[str, float] = {}
             done = 0
             for batch in _batches(samplers["train"], rng, steps):
                 elapsed = time.monotonic() - started
-                progress = max((run["epoch"] + done / steps) / recipe.epochs, elapsed / (60 * recipe.minutes))
+                progress = max((run["round"] + done / steps) / recipe.rounds, elapsed / (60 * recipe.minutes))
                 for name, loss in trainer.learn(batch, min(progress, 1.0)).items():
                     sums[name] = sums.get(name, 0.0) + loss
                 done += 1
-                bar.update(shown, advance=1, description=f"epoch {run['epoch'] + 1}, beam loss {sums['beam'] / done:.3f}")
+                bar.update(shown, advance=1, description=f"round {run['round'] + 1}, beam loss {sums['beam'] / done:.3f}")
                 if elapsed > 60 * recipe.minutes:
                     break
-            run["epoch"] += 1
+            run["round"] += 1
             result = figures(answers(trainer.average, samplers["validation"]))
             run["elapsed"] = time.monotonic() - started
-            _log(out / "log.csv", {"epoch": run["epoch"], "minutes": run["elapsed"] / 60}, sums, done, result)
+            _log(out / "log.csv", {"round": run["round"], "minutes": run["elapsed"] / 60}, sums, done, result)
             score = worth(result)
             if score > run["best"]:
                 weights = {name: value.clone() for name, value in trainer.average.state_dict().items()}
@@ -171,13 +171,13 @@ def _fit(trainer: Trainer, samplers: dict[str, Sampler], out: Path) -> dict:
 
 
 def worth(result: dict[str, float]) -> float:
-    """One number to choose an epoch by: beams first, then what is around."""
+    """One number to choose a round by: beams first, then what is around."""
     parts = [result[name] for name in ("dba", "ahead_dba", "blockage_auroc", "objects_f1", "people_f1")]
     return float(np.nansum(np.array(parts) * (1.0, 1.0, 0.5, 0.5, 0.5)))
 
 
 def _batches(sampler: Sampler, rng: np.random.Generator, steps: int) -> Iterator[Batch]:
-    """One epoch of shuffled, augmented batches, prepared ahead by a thread."""
+    """One round of shuffled, augmented batches, prepared ahead by a thread."""
     order = rng.permutation(len(sampler.data))
     size = min(sampler.recipe.batch, len(order))
     seeds = rng.spawn(steps)
