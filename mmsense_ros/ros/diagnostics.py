@@ -127,6 +127,8 @@ class Ledger:
             return Status.error("perception", self.fault, values)
         if fresh > 0:
             return Status.warning("perception", f"overload: {fresh} old snapshots dropped, {rate:.1f} results/s", values)
+        if not rate:
+            return Status.warning("perception", "no results: no snapshot comes together, see the sensors", values)
         return Status.ok("perception", f"{rate:.1f} results/s", values)
 
 

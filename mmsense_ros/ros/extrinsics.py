@@ -1,42 +1,48 @@
-"""Where the node's sensors are: a calibration file, or /tf_static as it comes in."""
+"""Where the sensors are, live: a calibration file if one is named, else what /tf_static brings."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.errors import CalibrationError
 from mmsense_ros.ros.types import message_class
 
+TOPIC = "/tf_static"
+UNKNOWN = "the node, whose parameter calibration is empty and which has heard nothing on /tf_static,"
+
 
 class Extrinsics:
-    """`calibration` is the newest known. Raises CalibrationError if `file` is empty and tf2_msgs is not installed."""
+    """`calibration` is the newest. Raises CalibrationError if the file `path` cannot be used. For the executor's thread."""
 
-    def __init__(self, node: Node, file: str) -> None:
-        self._node, self._transforms, self._subscription = node, {}, None
-        if file:
-            self.calibration = Calibration.load(file)
-            return
-        try:
-            kind = message_class("tf2_msgs/msg/TFMessage")
-        except ImportError as error:
-            fault = "no calibration is given, and /tf_static cannot be read because tf2_msgs is not installed"
-            raise CalibrationError(f"{fault}; set the parameter calibration to a YAML file such as config/calibration.yaml") from error
-        self.calibration = Calibration.from_transforms([])
-        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._subscription = node.create_subscription(kind, "/tf_static", self._learn, latched)
+    def __init__(self, node: Node, path: str) -> None:
+        self._node, self._subscription = node, None
+        self._transforms: dict[str, Any] = {}
+        self.calibration = Calibration.load(path) if path else Calibration({}, UNKNOWN)
+        if not path:
+            self._listen()
 
-    def destroy(self) -> None:
-        """Stop listening."""
+    def close(self) -> None:
+        """Unsubscribe."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
 
-    def _learn(self, message: Any) -> None:
-        self._transforms.update({item.child_frame_id: item for item in message.transforms})
+    def _listen(self) -> None:
         try:
-            self.calibration = Calibration.from_transforms(self._transforms.values())
+            kind = message_class("tf2_msgs/msg/TFMessage")
+        except ImportError:
+            fault = "tf2_msgs is not installed, so extrinsics cannot come from /tf_static"
+            self._node.get_logger().warning(f"{fault}; name a file in the parameter calibration")
+            return
+        qos = QoSProfile(depth=100, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        self._subscription = self._node.create_subscription(kind, TOPIC, self._take, qos)
+
+    def _take(self, message: Any) -> None:
+        self._transforms |= {transform.child_frame_id: transform for transform in message.transforms}
+        try:
+            self.calibration = Calibration.from_transforms(self._transforms.values(), TOPIC)
         except CalibrationError as error:
-            self._node.get_logger().error(str(error))
+            self._node.get_logger().error(f"{error}; until then the extrinsics stay as they were")

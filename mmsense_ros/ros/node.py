@@ -1,220 +1,274 @@
-"""`sense`: the lifecycle node. Sensors in, synchronizer, one inference worker, results out; everything else is in its own file."""
+"""The lifecycle node `sense`: parameters in, readings to the synchronizer, snapshots to the worker, answers out.
+
+Everything but inference runs in the executor's one thread, publishing included: the worker hands its answers back through a guard
+condition, so that no transition, parameter or counter can change between an answer and its publication, and nothing needs a lock.
+"""
 
 from __future__ import annotations
 
 import os
-import sys
-import time
-from dataclasses import dataclass, replace
-from typing import Any
 
-# OpenMP threads that spin while they wait starve each other; it must be set before anything that uses OpenMP is imported.
+# Waiting OpenMP threads that spin starve the others: it must be set before anything that uses OpenMP is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import rclpy  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from rcl_interfaces.msg import SetParametersResult  # noqa: E402
-from rclpy.clock import JumpThreshold  # noqa: E402
-from rclpy.duration import Duration  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
-from std_msgs.msg import String  # noqa: E402
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from mmsense_ros.errors import MMSenseError  # noqa: E402
-from mmsense_ros.perception import Perception  # noqa: E402
-from mmsense_ros.ros import diagnostics, parameters  # noqa: E402
-from mmsense_ros.ros.dds import use_profile  # noqa: E402
-from mmsense_ros.ros.extrinsics import Extrinsics  # noqa: E402
-from mmsense_ros.ros.outputs import Outputs  # noqa: E402
-from mmsense_ros.ros.subscriptions import SensorSubscription  # noqa: E402
-from mmsense_ros.ros.worker import Worker  # noqa: E402
-from mmsense_ros.sensing import Sensing  # noqa: E402
-from mmsense_ros.snapshot import NANOSECONDS, Reading, Snapshot  # noqa: E402
-from mmsense_ros.sync import Synchronizer  # noqa: E402
+import rclpy
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+from mmsense_ros.errors import MMSenseError
+from mmsense_ros.messages.sensing import sensing_message
+from mmsense_ros.perception import Perception
+from mmsense_ros.ros import parameters
+from mmsense_ros.ros.dds import use_profile
+from mmsense_ros.ros.diagnostics import Ledger, Status, diagnostic_array
+from mmsense_ros.ros.extrinsics import Extrinsics
+from mmsense_ros.ros.markers import Markers
+from mmsense_ros.ros.picture import Picture
+from mmsense_ros.ros.subscriptions import SensorTopic
+from mmsense_ros.ros.types import RclpyTypes, message_class
+from mmsense_ros.ros.worker import Worker
+from mmsense_ros.sensing import Sensing
+from mmsense_ros.snapshot import CAMERA, Reading, Snapshot
+from mmsense_ros.sync import Synchronizer
+
+INSTRUCTION = "instruction"
+OUTPUTS = {
+    "~/sensing": "mmsense_ros/msg/SensingResult",
+    "~/beam": "mmsense_ros/msg/BeamPrediction",
+    "~/markers": "visualization_msgs/msg/MarkerArray",
+    "~/overlay": "sensor_msgs/msg/Image",
+}
+LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One snapshot to be answered; `arrived` is when its last reading came [s, monotonic]."""
+    """A snapshot to answer; it `waited` [s] for its readings to come together and was `submitted` then (perf_counter)."""
 
     snapshot: Snapshot
     instruction: str
-    arrived: float
+    waited: float
+    submitted: float
 
 
 class Sense(LifecycleNode):
-    """Everything runs in the executor's thread but `_answer`, which is the worker's."""
+    """Loads the model when configured, listens and publishes while active, frees it when cleaned up."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__("sense", **settings)
+    def __init__(self) -> None:
+        super().__init__("sense")
         parameters.declare(self)
-        self.add_on_set_parameters_callback(self._judge_parameters)
-        self.faults = diagnostics.Faults(self.get_logger().error)
-        self.perception: Perception | None = None
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self._settings: parameters.Settings | None = None
+        self._perception: Perception | None = None
         self._worker: Worker[Job, Sensing] | None = None
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._instructions = self.create_subscription(String, "instruction", self._instruct, LATCHED)
-
-    def value(self, name: str) -> Any:
-        """A parameter's value."""
-        return self.get_parameter(name).value
+        self._topics: dict[str, SensorTopic] = {}
+        self._fault = "not configured; set the parameter autostart, or change the state"
+        self._types = RclpyTypes()
+        self._answered = self.create_guard_condition(self._publish_answers)
+        self._diagnostics = self.create_publisher(message_class("diagnostic_msgs/msg/DiagnosticArray"), "/diagnostics", 10)
+        # Real time, unlike all else: that simulated time stands still is something to report.
+        clock, period = Clock(clock_type=ClockType.STEADY_TIME), self.get_parameter("diagnostics.period").value
+        self.create_timer(period, self._report, clock=clock)
+        jump = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+        self._jumps = self.get_clock().create_jump_callback(jump, post_callback=self._clock_jumped)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Open model and calibration, announce the outputs."""
+        """Read the parameters and load the model."""
         try:
-            self.settings = settings = parameters.read(self)
-            self.extrinsics = Extrinsics(self, settings.calibration)
-            chosen = settings.model, settings.engine, settings.precision, settings.threads
-            self.perception = Perception.open(self.extrinsics.calibration, *chosen)
+            settings = self._settings = parameters.read(self)
+            self._extrinsics = Extrinsics(self, settings.calibration)
+            options = (settings.model, settings.engine, settings.precision, settings.threads)
+            self._perception = Perception.open(self._extrinsics.calibration, *options)
         except MMSenseError as error:
-            self.get_logger().fatal(f"cannot configure: {error}")
+            self._fault = f"not configured: {error}"
+            self.get_logger().error(self._fault)
+            self._free()
             return TransitionCallbackReturn.FAILURE
-        engine = self.perception.engine
+        except Exception:
+            self.get_logger().error(f"not configured, which is a fault of mmsense_ros:\n{traceback.format_exc()}")
+            raise
+        engine = self._perception.engine
         self.get_logger().info(f"engine {engine.name} in {engine.precision}: {engine.reason}")
-        self.synchronizer = Synchronizer(settings.sync)
-        self.outputs = Outputs(self, self.perception.card.codebook, self.extrinsics)
-        return super().on_configure(state)
+        codebook = self._perception.card.codebook
+        self._markers, self._picture = Markers(codebook), Picture(self, codebook)
+        self._outputs = {
+            topic: self.create_lifecycle_publisher(message_class(kind), topic, 10) for topic, kind in OUTPUTS.items()
+        }
+        self._deadline = self.create_timer(1.0, self._poll, autostart=False)
+        self._worker = Worker(self._sense, self._answered.trigger)
+        self._fault = "inactive; activate it"
+        return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen and answer."""
-        self.synchronizer.reset("activated")
-        self._ready = self.create_guard_condition(self._publish)
-        self._worker = Worker(self._answer, self._ready.trigger)
-        self._sensors = [SensorSubscription(self, sensor, self._receive, self._fault) for sensor in self.settings.sensors]
-        self.gauges = diagnostics.Gauges({entry.sensor: entry.topic for entry in self._sensors}, self.faults)
-        self._deadline = self.create_timer(1.0, self._poll)
-        self._deadline.cancel()
-        self._report = self.create_timer(self.settings.diagnostics_period, self._diagnose)
-        threshold = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-self.settings.sync.max_jump))
-        self._jumps = self.get_clock().create_jump_callback(threshold, post_callback=self._jumped)
+        """Listen to the sensors."""
+        self._ledger, self._synchronizer = Ledger(), Synchronizer(self._settings.sync)
+        self._overwritten = self._worker.overwritten
+        self._topics = {sensor.name: SensorTopic(self, sensor, self._push) for sensor in self._settings.sensors}
+        self._picture.open()
+        self._instructions = self.create_subscription(
+            message_class("std_msgs/msg/String"), INSTRUCTION, self._take_instruction, LATCHED
+        )
+        self._fault = ""
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening; the model stays open."""
-        self._stop()
+        """Listen no more."""
+        self._deadline.cancel()
+        self._worker.discard()
+        self._silence()
+        self._fault = "inactive; activate it"
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the model."""
-        self._close()
+        """Free the model."""
+        self._free()
+        self._fault = "not configured"
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and close, from any state."""
-        self._stop()
-        self._close()
+        """Free everything, from whatever state."""
+        self._silence()
+        self._free()
+        self._fault = "shut down"
         return TransitionCallbackReturn.SUCCESS
 
-    def destroy_node(self) -> None:
-        """Stop the worker first: it must not wake an executor that is gone."""
-        self._stop()
-        super().destroy_node()
-        self._close_engine()
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured, whatever failed."""
+        return self.on_shutdown(state)
 
-    def _stop(self) -> None:
-        if self._worker is None:
+    def close(self) -> None:
+        """Stop the engine for good, in whatever state and with or without a context."""
+        if self._worker is not None and self._worker.stop():
+            self._perception.close()
+
+    def _silence(self) -> None:
+        for topic in self._topics.values():
+            topic.close()
+        if self._topics:
+            self._picture.close()
+            self.destroy_subscription(self._instructions)
+        self._topics = {}
+
+    def _free(self) -> None:
+        if self._settings is None:
             return
-        if not self._worker.stop():
-            self.get_logger().warning("the engine did not finish its last snapshot in time")
-        self._worker = None
-        self._jumps.unregister()
-        for entry in self._sensors:
-            entry.destroy()
-        for timer in (self._deadline, self._report):
-            self.destroy_timer(timer)
-        self.destroy_guard_condition(self._ready)
+        self._settings = None
+        if self._worker is not None:
+            stopped = self._worker.stop()
+            for publisher in self._outputs.values():
+                self.destroy_lifecycle_publisher(publisher)
+            self.destroy_timer(self._deadline)
+            self._extrinsics.close()
+            if stopped:  # else the engine still runs, and goes with the process
+                self._perception.close()
+        self._worker = self._perception = None
 
-    def _close(self) -> None:
-        if self.perception is not None:
-            self.outputs.destroy()
-            self.extrinsics.destroy()
-        self._close_engine()
+    def _check_parameters(self, changed: Sequence[Parameter]) -> parameters.SetParametersResult:
+        return parameters.check(changed, configured=self._settings is not None)
 
-    def _close_engine(self) -> None:
-        if self.perception is not None:
-            self.perception.close()
-            self.perception = None
+    def _take_instruction(self, message: object) -> None:
+        self.set_parameters([Parameter("instruction", value=message.data)])
 
-    def _receive(self, sensor: str, reading: Reading) -> None:
+    def _clock_jumped(self, jump: TimeJump) -> None:
+        if self._topics:
+            self._synchronizer.reset("ROS clock jumped")
+
+    def _push(self, sensor: str, reading: Reading) -> None:
+        """A reading came. Raises CalibrationError if it is not known where its sensor is."""
+        if sensor != CAMERA:
+            self._extrinsics.calibration.antenna_from(reading.frame_id)
         now = self.get_clock().now().nanoseconds
-        self.gauges.hear(sensor, time.monotonic(), (now - reading.stamp) / NANOSECONDS)
-        self._submit(self.synchronizer.push(sensor, reading.stamp, reading, now))
+        self._submit(self._synchronizer.push(sensor, reading.stamp, reading, now), now)
 
     def _poll(self) -> None:
-        self._submit(self.synchronizer.poll(self.get_clock().now().nanoseconds))
+        """A deadline came."""
+        now = self.get_clock().now().nanoseconds
+        self._submit(self._synchronizer.poll(now), now)
 
-    def _submit(self, snapshots: list[Snapshot]) -> None:
-        """Give snapshots to the worker and wake up at the synchronizer's next deadline."""
-        now, clock = time.monotonic(), self.get_clock().now().nanoseconds
+    def _submit(self, snapshots: list[Snapshot], now: int) -> None:
         for snapshot in snapshots:
-            self.gauges.snapshots += 1
-            self.gauges.partial += bool(snapshot.missing)
-            waited = max(0, clock - snapshot.arrived) / NANOSECONDS
-            self._worker.submit(Job(snapshot, self.value("instruction"), now - waited))
-        deadline = self.synchronizer.deadline()
+            self._ledger.snapshots += 1
+            self._ledger.incomplete.update(name for name in self._topics if name not in snapshot.readings)
+            waited = max(0, now - snapshot.arrived) / 1e9
+            instruction = self.get_parameter("instruction").value
+            self._worker.submit(Job(snapshot, instruction, waited, time.perf_counter()))
+        deadline = self._synchronizer.deadline()
         if deadline is None:
             self._deadline.cancel()
         else:
-            self._deadline.timer_period_ns = max(deadline - clock, 100_000)
+            self._deadline.timer_period_ns = max(deadline - now, 100_000)
             self._deadline.reset()
 
-    def _answer(self, job: Job) -> Sensing:
+    def _sense(self, job: Job) -> Sensing:
         """In the worker's thread."""
-        wait = 1e3 * (time.monotonic() - job.arrived)
-        self.perception.calibration = self.extrinsics.calibration
-        sensing = self.perception(job.snapshot, job.instruction)
-        stages = {"wait": wait, **sensing.latency_ms}
-        return replace(sensing, latency_ms=stages | {"total": wait + stages["total"]})
+        waited = 1e3 * (job.waited + time.perf_counter() - job.submitted)
+        self._perception.calibration = self._extrinsics.calibration
+        sensing = self._perception(job.snapshot, job.instruction)
+        stages = {"wait": waited} | dict(sensing.latency_ms)
+        return replace(sensing, latency_ms=stages | {"total": waited + stages["total"]})
 
-    def _publish(self) -> None:
-        """Woken by the worker: its results go out."""
-        for job, result in self._worker.take() if self._worker else ():
-            if isinstance(result, Sensing):
-                self.outputs.publish(job.snapshot, result)
-                self.gauges.published += 1
-                self.gauges.latency.append(result.latency_ms["total"])
+    def _publish_answers(self) -> None:
+        for job, answer in self._worker.take() if self._worker else []:
+            if not self._topics:
+                continue
+            if isinstance(answer, Exception):
+                fault = str(answer) if isinstance(answer, MMSenseError) else f"perception failed: {answer!r}; report this"
+                if fault != self._ledger.fault:
+                    self.get_logger().error(fault)
+                self._ledger.fail(fault)
             else:
-                known = isinstance(result, MMSenseError)
-                self._fault("inference", str(result) if known else f"inference failed ({result!r}); please report this")
+                self._publish(job.snapshot, answer)
 
-    def _diagnose(self) -> None:
-        for entry in self._sensors:
-            entry.check_graph()
-            self.gauges.topics[entry.sensor] = entry.topic
-        engine = self.perception.engine
-        described = {"engine": engine.name, "precision": engine.precision, "reason": engine.reason}
-        sync, worker = self.synchronizer, self._worker
-        statuses = diagnostics.all_statuses(
-            self.gauges, sync.counters, sync.resets, described, worker.overwritten, time.monotonic()
-        )
-        self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), statuses, self.value("hardware_id")))
+    def _publish(self, snapshot: Snapshot, sensing: Sensing) -> None:
+        message = sensing_message(self._types, sensing, self._perception.card.codebook)
+        self._outputs["~/sensing"].publish(message)
+        self._outputs["~/beam"].publish(message.beam)
+        self._ledger.publish(sensing.latency_ms, time.monotonic())
+        if self._outputs["~/markers"].get_subscription_count():
+            self._outputs["~/markers"].publish(self._markers.array(sensing, self.get_parameter("markers.lifetime").value))
+        if self._outputs["~/overlay"].get_subscription_count() and self._picture.due():
+            picture = self._picture.draw(snapshot, sensing, self._extrinsics.calibration)
+            self._outputs["~/overlay"].publish(picture)
 
-    def _fault(self, source: str, words: str) -> None:
-        self.faults.add(source, words, time.monotonic())
+    def _report(self) -> None:
+        """Publish /diagnostics."""
+        if self._fault:
+            statuses = [Status.error("lifecycle", self._fault, {})]
+        else:
+            for topic in self._topics.values():
+                topic.follow()
+            counters = self._synchronizer.counters
+            statuses = [topic.status(counters[name]) for name, topic in self._topics.items()]
+            engine = self._perception.engine
+            about = {"engine": engine.name, "precision": engine.precision, "why this engine": engine.reason}
+            about |= {f"reset: {reason}": str(count) for reason, count in self._synchronizer.resets.items()}
+            overwritten = self._worker.overwritten - self._overwritten
+            statuses.append(self._ledger.status(overwritten, about, time.monotonic()))
+        name = self.get_fully_qualified_name().lstrip("/").replace("/", ".")
+        hardware = self.get_parameter("hardware_id").value
+        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), name, hardware, statuses))
 
-    def _jumped(self, jump: Any) -> None:
-        self.synchronizer.reset("clock jumped")
 
-    def _instruct(self, message: String) -> None:
-        self.set_parameters([Parameter("instruction", value=message.data)])
-
-    def _judge_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        return parameters.check(changes, configured=self.perception is not None)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the node until Ctrl-C (0); 2 if it cannot be configured as asked."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until it is interrupted (0); 2 if a parameter cannot be used."""
     node = None
     try:
         use_profile()
         rclpy.init(args=arguments)
         node = Sense()
-        if node.value("autostart") and not start(node):
-            return 2
+        if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            node.trigger_activate()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
@@ -222,21 +276,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"sense: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
+        pass
     finally:
+        # The engine must be at rest when the interpreter ends; a second interrupt must not spoil that.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
-            try:
-                node.destroy_node()
-            except KeyboardInterrupt:  # a second Ctrl-C
-                pass
+            node.close()
         rclpy.try_shutdown()
     return 0
-
-
-def start(node: Sense) -> bool:
-    """Configure and activate; False if that failed."""
-    success = TransitionCallbackReturn.SUCCESS
-    return node.trigger_configure() == success and node.trigger_activate() == success
 
 
 if __name__ == "__main__":

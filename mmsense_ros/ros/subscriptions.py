@@ -20,7 +20,7 @@ from mmsense_ros.messages.camera import camera_reading
 from mmsense_ros.messages.lidar import lidar_reading
 from mmsense_ros.messages.radar import radar_cube, radar_points
 from mmsense_ros.ros.diagnostics import Meter, Status
-from mmsense_ros.ros.parameters import SensorSettings
+from mmsense_ros.ros.parameters import CUBE, SensorSettings
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Reading
 
@@ -30,31 +30,43 @@ Deliver = Callable[[str, Reading], None]  #: may raise MMSenseError: the reading
 
 
 class SensorTopic:
-    """Subscribed from construction until `close`. For the executor's thread."""
+    """Subscribed from construction until `close`. For the executor's thread.
+
+    Of the sensor's sources, (type, topic) each, the first is taken until the graph shows that only another one is published.
+    """
 
     def __init__(self, node: Node, settings: SensorSettings, deliver: Deliver) -> None:
         self.name, self._settings = settings.name, settings
-        self.topic = node.resolve_topic_name(settings.topic)
         self.received = 0
         self.rejected: Counter[str] = Counter()  #: by fault, numbers left out
         self._node, self._deliver = node, deliver
-        self._convert = _converter(settings)
         self._meter = Meter()
         self._fault = ""  # of the last message; empty if it was good
         self._said: set[str] = set()
         self._opened = time.monotonic()
-        events = SubscriptionEventCallbacks(incompatible_qos=lambda _: self._say(self._graph_fault()))
-        self._subscription = subscribe(node, message_class(settings.type), settings.topic, self._take, settings.qos, events)
+        self._open(*settings.sources[0])
 
     def close(self) -> None:
         """Unsubscribe."""
         self._node.destroy_subscription(self._subscription)
 
+    def follow(self) -> None:
+        """Change to another source if only that is published."""
+        offered = {topic: {p.topic_type for p in self._node.get_publishers_info_by_topic(topic)} for _, topic in self._settings.sources}
+        if self._type in offered[self._source]:
+            return
+        for kind, topic in self._settings.sources:
+            if kind in offered[topic]:
+                self.close()
+                self._open(kind, topic)
+                self._node.get_logger().info(f"{self.name}: {kind} on {self.topic}")
+                return
+
     def status(self, drops: Counter[str]) -> Status:
         """Health for diagnostics; `drops` are the synchronizer's, by reason."""
         now = time.monotonic()
         rate, silence = self._meter.rate(now), now - max(self._meter.last, self._opened)
-        values = {"topic": self.topic, "type": self._settings.type, "received": self.received, "rate [Hz]": round(rate, 2)}
+        values = {"topic": self.topic, "type": self._type, "received": self.received, "rate [Hz]": round(rate, 2)}
         values["age [s]"] = round(now - self._meter.last, 3) if self.received else "nan"
         values |= {f"rejected: {fault}": count for fault, count in self.rejected.items()}
         values |= {f"dropped: {reason}": count for reason, count in drops.items() if count}
@@ -66,6 +78,12 @@ class SensorTopic:
             return Status.warning(self.name, self._fault, values)
         return Status.ok(self.name, f"{rate:.1f} Hz", values)
 
+    def _open(self, kind: str, topic: str) -> None:
+        self._type, self._source, self.topic = kind, topic, self._node.resolve_topic_name(topic)
+        self._convert = _converter(self.name, kind, self._settings.doppler_sign)
+        events = SubscriptionEventCallbacks(incompatible_qos=lambda _: self._say(self._graph_fault()), use_default_callbacks=False)
+        self._subscription = subscribe(self._node, message_class(kind), topic, self._take, self._settings.qos, events)
+
     def _take(self, message: Any) -> None:
         self.received += 1
         self._meter.tick(time.monotonic())
@@ -74,7 +92,7 @@ class SensorTopic:
         except MMSenseError as error:
             self._reject(str(error))
         except Exception:  # nothing that a sensor sends may stop the others
-            self._reject(f"{self.topic}: a {self._settings.type} cannot be read; report this: {traceback.format_exc(limit=-2)}")
+            self._reject(f"{self.topic}: a {self._type} cannot be read; report this: {traceback.format_exc(limit=-2)}")
         else:
             self._fault = ""
 
@@ -91,13 +109,13 @@ class SensorTopic:
 
     def _graph_fault(self) -> str:
         """Why nothing can come, as far as the graph of nodes tells; empty if it does not."""
-        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        publishers = self._node.get_publishers_info_by_topic(self._source)
         if not publishers:
             return f"{self.topic} has no publisher; start the {self.name}'s driver, or remap the topic"
-        wanted = self._settings.type
+        wanted, welcome = self._type, " or ".join(dict(self._settings.sources))
         others = sorted({p.topic_type for p in publishers} - {wanted})
         if others and all(p.topic_type != wanted for p in publishers):
-            return f"{self.topic} is published as {', '.join(others)}, not {wanted}; set {self.name}.type or remap the topic"
+            return f"{self.topic} is published as {', '.join(others)}, which is not {welcome}; remap the topic, or see {self.name}.type"
         for publisher in publishers:
             verdict, why = qos_check_compatible(publisher.qos_profile, self._settings.qos)
             if publisher.topic_type == wanted and verdict == QoSCompatibility.ERROR:
@@ -124,11 +142,10 @@ def subscribe(
     return subscriber.sub
 
 
-def _converter(settings: SensorSettings) -> Callable[..., Reading]:
-    if settings.name == RADAR:
-        convert = radar_cube if settings.type.endswith("RadarCube") else radar_points
-        return partial(convert, doppler_sign=settings.doppler_sign)
-    return {CAMERA: camera_reading, LIDAR: lidar_reading}[settings.name]
+def _converter(sensor: str, kind: str, doppler_sign: int) -> Callable[..., Reading]:
+    if sensor == RADAR:
+        return partial(radar_cube if kind == CUBE else radar_points, doppler_sign=doppler_sign)
+    return {CAMERA: camera_reading, LIDAR: lidar_reading}[sensor]
 
 
 def _kind(fault: str) -> str:
