@@ -18,6 +18,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from mmsense_ros.errors import MMSenseError  # noqa: E402
 from mmsense_ros.snapshot import MODALITIES  # noqa: E402
 
+MODEL_HELP = "exported model (default: the one shipped with mmsense_ros)"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
@@ -51,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     add("--bag", type=Path, help="a rosbag2 to replay (default: a street simulated for the occasion)")
     add("--seconds", type=_positive(float), default=20.0, help="how long (default: %(default)g)")
     add("--out", type=Path, default=Path("out/demo"), help="folder for summary.json and pictures (default: %(default)s)")
+    add("--model", type=Path, metavar="ONNX", help=MODEL_HELP)
 
     add = _command(commands, evaluate, "evaluate", "run the perception over bags, without ROS, and score it against truth")
     add("bags", type=Path, nargs="+", metavar="BAG", help="rosbag2 folder or .mcap file")
@@ -101,7 +104,7 @@ def demo(options: argparse.Namespace) -> int | None:
         from mmsense_ros.ros import demo as live
     except ImportError as error:
         raise MMSenseError(f"the demo needs ROS 2 ({error}); source it, or `pip install mmsense_ros[ros]`") from error
-    return live.run(bag=options.bag, seconds=options.seconds, out=options.out)
+    return live.run(options.bag, options.seconds, options.out, options.model or "")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -206,7 +209,7 @@ def _json_option(add: Callable[..., argparse.Action]) -> None:
 
 
 def _model_options(add: Callable[..., argparse.Action]) -> None:
-    add("--model", type=Path, metavar="ONNX", help="exported model (default: the one shipped with mmsense_ros)")
+    add("--model", type=Path, metavar="ONNX", help=MODEL_HELP)
     add("--threads", type=_positive(int), default=0, help="threads of the engine (default: its choice)")
 
 
