@@ -1,0 +1,214 @@
+"""`mmsense demo`: a street replayed over DDS, at real rate, into the node in a second process; a live table, then the figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rich.console import Console
+from rich.live import Live
+
+from mmsense_ros.data.recording import Recording
+from mmsense_ros.engine import SHIPPED_MODEL
+from mmsense_ros.errors import ConfigError
+from mmsense_ros.evaluation.report import Score
+from mmsense_ros.messages.sensing import sensing_of
+from mmsense_ros.model_card import ModelCard
+from mmsense_ros.ros.demo_pictures import draw_pictures
+from mmsense_ros.ros.demo_table import live_table
+from mmsense_ros.ros.dds import use_profile
+from mmsense_ros.ros.player import Player
+from mmsense_ros.ros.types import message_class
+from mmsense_ros.sensing import Sensing
+from mmsense_ros.snapshot import CAMERA, MODALITIES
+
+SEED = 2025  #: of the street that is simulated; training never sees it
+START_LIMIT, END_LIMIT = 90.0, 15.0  #: [s] for the node to become active, and to end
+LAST_WORDS = 1.5  #: [s] after the last message, for the last results and a last /diagnostics
+TABLE_PERIOD = 0.25  #: [s]
+
+
+class NodeFailed(Exception):
+    """The node ended, never listened or never answered."""
+
+
+@dataclass
+class Heard:
+    """What came back from the node."""
+
+    results: dict[int, Sensing] = field(default_factory=dict)  #: by stamp [ns]
+    diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)  #: status name -> values
+    sent: int = 0  #: camera frames
+
+    def sensing(self, message: Any) -> None:
+        """A SensingResult."""
+        result = sensing_of(message)
+        self.results[result.stamp] = result
+
+    def report(self, message: DiagnosticArray) -> None:
+        """A report of the node's."""
+        self.diagnostics.update({s.name: {entry.key: entry.value for entry in s.values} for s in message.status})
+
+
+def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "") -> int:
+    """Show `seconds` of `bag`, or of a street simulated for it; 0, or 1 if the node failed.
+
+    Leaves in `out`: summary.json, overlay.png, overlay.gif, calibration.yaml and node.log. Raises BagError, ModelError.
+    """
+    console = Console(stderr=True)
+    card = ModelCard.load(model or SHIPPED_MODEL)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made ({error.strerror}); choose another folder with --out") from error
+    with Recording(bag or _simulated(out, seconds)) as recording:
+        calibration, log = out / "calibration.yaml", out / "node.log"
+        recording.calibration.save(calibration)
+        use_profile()
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+        console.print(f"replaying {recording.bag.path} over DDS, domain {os.environ['ROS_DOMAIN_ID']}; the node's log is {log}")
+        try:
+            with _node_process(calibration, log, model) as process:
+                heard = _replay(recording, process, seconds, console)
+            _check_end(process)
+            summary = _summary(recording, heard)
+        except NodeFailed as failure:
+            console.print(f"mmsense demo: {failure}; {log} ends:\n{_end_of(log)}", markup=False)
+            return 1
+        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        draw_pictures(recording, card, heard.results, out)
+    latency = summary["latency_ms"]
+    console.print(
+        f"{heard.sent} camera frames, {summary['snapshots']} snapshots, {summary['published']} results, {summary['dropped']} dropped; "
+        f"latency p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms; see {out}"
+    )
+    return 0
+
+
+def _simulated(out: Path, seconds: float) -> Path:
+    """A street to show."""
+    from mmsense_ros.cli import progress
+    from mmsense_ros.data.street.simulate import simulate
+
+    bag = out / "street"
+    shutil.rmtree(bag, ignore_errors=True)
+    with progress("simulating a street") as report:
+        return simulate(bag, seconds=seconds, seed=SEED, storage="mcap", progress=report)
+
+
+@contextmanager
+def _node_process(calibration: Path, log: Path, model: str | Path) -> Iterator[subprocess.Popen]:
+    """The node; ended by SIGINT, as a user would."""
+    settings = {"calibration": calibration.resolve()} | ({"model": Path(model).resolve()} if model else {})
+    words = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
+    command = [sys.executable, "-m", "mmsense_ros.ros.node", "--ros-args", *words]
+    with log.open("w") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONSAFEPATH": "1"})
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            try:
+                process.wait(END_LIMIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _replay(recording: Recording, process: subprocess.Popen, seconds: float, console: Console) -> Heard:
+    """Play the bag to the node and listen; in this thread alone."""
+    heard = Heard()
+    rclpy.init(args=[])
+    node, executor = Node("mmsense_demo"), SingleThreadedExecutor()
+    executor.add_node(node)
+    node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), "/sense/sensing", heard.sensing, 100)
+    node.create_subscription(DiagnosticArray, "/diagnostics", heard.report, 10)
+    player = Player(node, recording.bag.path, leave_out=_unheard(recording))
+    try:
+        _await_node(recording, player, node, executor, process)
+        with Live(live_table(None, {}), console=console, auto_refresh=False) as live:
+            shown = 0.0
+            for entry in player.play(seconds, lambda left: executor.spin_once(timeout_sec=left)):
+                heard.sent += entry.topic == recording.topics[CAMERA]
+                if time.monotonic() - shown > TABLE_PERIOD:
+                    shown = time.monotonic()
+                    live.update(live_table(next(reversed(heard.results.values()), None), heard.diagnostics), refresh=True)
+                    _check_alive(process)
+        _spin_for(LAST_WORDS, executor)
+    finally:
+        player.close()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return heard
+
+
+def _unheard(recording: Recording) -> set[str]:
+    """Topics that are not for the node: truth, and sources of a sensor that are not the chosen one."""
+    wanted = {*recording.topics.values(), "/camera/camera_info", "/instruction", "/tf_static"}
+    return set(recording.bag.types) - wanted
+
+
+def _await_node(recording: Recording, player: Player, node: Node, executor: SingleThreadedExecutor, process: subprocess.Popen) -> None:
+    """Until the node hears every sensor and is heard. Raises NodeFailed."""
+    limit = time.monotonic() + START_LIMIT
+    topics = [topic for name, topic in recording.topics.items() if name in MODALITIES]
+    while not (all(player.heard(topic) for topic in topics) and node.count_publishers("/sense/sensing")):
+        _check_alive(process)
+        if time.monotonic() > limit:
+            raise NodeFailed(f"the node did not listen to {', '.join(topics)} within {START_LIMIT:.0f} s")
+        _spin_for(0.1, executor)
+
+
+def _spin_for(seconds: float, executor: SingleThreadedExecutor) -> None:
+    limit = time.monotonic() + seconds
+    while (left := limit - time.monotonic()) > 0:
+        executor.spin_once(timeout_sec=left)
+
+
+def _check_alive(process: subprocess.Popen) -> None:
+    if process.poll() is not None:
+        raise NodeFailed(f"the node ended with exit code {process.returncode} before it was asked to")
+
+
+def _check_end(process: subprocess.Popen) -> None:
+    if process.returncode:
+        raise NodeFailed(f"the node ended with exit code {process.returncode}")
+
+
+def _end_of(log: Path, lines: int = 20) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _summary(recording: Recording, heard: Heard) -> dict[str, Any]:
+    """The figures of `mmsense evaluate` for what came over DDS, and how much of it came."""
+    score = Score()
+    for stamp, sensing in heard.results.items():
+        score.add(sensing, recording.truth.get(stamp))
+    if not heard.results:
+        raise NodeFailed("the node published no result")
+    last = next(reversed(heard.results.values()))
+    snapshots = int(heard.diagnostics.get("sense: perception", {}).get("snapshots", len(heard.results)))
+    return score.report() | {
+        "engine": {"name": last.engine, "precision": last.precision},
+        "camera_frames": heard.sent,
+        "snapshots": snapshots,
+        "published": len(heard.results),
+        "dropped": max(snapshots - len(heard.results), 0),
+    }
