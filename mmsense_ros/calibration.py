@@ -40,13 +40,16 @@ class Calibration:
             t, q = item.transform.translation, item.transform.rotation
             child = item.child_frame_id.lstrip("/")
             place = f"{source}: {child}"
-            parents[child] = (item.header.frame_id.lstrip("/"), _matrix([t.x, t.y, t.z], _turn([q.x, q.y, q.z, q.w], place), place))
+            parents[child] = (
+                item.header.frame_id.lstrip("/"),
+                _matrix([t.x, t.y, t.z], _turn([q.x, q.y, q.z, q.w], place), place),
+            )
         return cls(parents, source)
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
-        """From a YAML file such as config/calibration.yaml: frames with `parent`, `translation` [m] and `rotation`, either roll,
-        pitch, yaw [rad] about fixed axes (REP-103) or a quaternion x, y, z, w."""
+        """From a YAML file such as config/calibration.yaml: frames with `parent`, `translation` [m] and `rotation`, either
+        roll, pitch, yaw [rad] about fixed axes (REP-103) or a quaternion x, y, z, w."""
         try:
             frames = yaml.safe_load(Path(path).read_text())["frames"]
             items = list(frames.items())
@@ -90,7 +93,9 @@ class Calibration:
             at, step = self._parents[at]
             matrix = step @ matrix
             if at in seen:
-                raise CalibrationError(f"{self._source}: frames go round in a circle ({' -> '.join([*seen, at])}); give each one parent")
+                raise CalibrationError(
+                    f"{self._source}: frames go round in a circle ({' -> '.join([*seen, at])}); give each one parent"
+                )
             seen.append(at)
         root_from_antenna, top = np.eye(4), ANTENNA_FRAME
         climbed = {top}
@@ -129,11 +134,17 @@ def _turn(rotation: Any, place: str) -> np.ndarray:
     except (TypeError, ValueError):
         values = np.zeros(0)
     if len(values) not in (3, 4) or not np.isfinite(values).all():
-        raise CalibrationError(f"{place}: rotation {rotation} is neither roll, pitch, yaw [rad] nor a quaternion x, y, z, w; correct it")
+        raise CalibrationError(
+            f"{place}: rotation {rotation} is neither roll, pitch, yaw [rad] nor a quaternion x, y, z, w; correct it"
+        )
     if len(values) == 3:
         (cr, cp, cy), (sr, sp, sy) = np.cos(values), np.sin(values)
         return np.array(
-            [[cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr], [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr], [-sp, cp * sr, cp * cr]]
+            [
+                [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+                [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+                [-sp, cp * sr, cp * cr],
+            ]
         )
     norm = np.linalg.norm(values)
     if abs(norm - 1) > 0.01:

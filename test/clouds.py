@@ -29,7 +29,8 @@ def cloud(points: np.ndarray, height: int = 1, row_padding: int = 0, big: bool =
     rows = np.frombuffer(points.tobytes(), np.uint8).reshape(height, width * dtype.itemsize)
     values = {
         "height": height, "width": width, "fields": fields, "is_bigendian": big, "point_step": dtype.itemsize,
-        "row_step": rows.shape[1] + row_padding, "data": np.pad(rows, ((0, 0), (0, row_padding)), constant_values=255).reshape(-1),
+        "row_step": rows.shape[1] + row_padding,
+        "data": np.pad(rows, ((0, 0), (0, row_padding)), constant_values=255).reshape(-1),
         "is_dense": False,
     }  # fmt: skip
     return TYPES("sensor_msgs/msg/PointCloud2", header=header(TYPES, 5, frame_id), **values)

@@ -26,7 +26,7 @@ CHIRP = Chirp(start_frequency=77e9, slope=17e12, sample_rate=10e6, chirp_interva
 
 
 def run(json_file: Path | None = None, repeats: int = 100) -> dict[str, Any]:
-    """Print latencies [ms] of `repeats` maps each and, as `differs`, the largest difference of one of ours from the obvious one."""
+    """Print latencies [ms] of `repeats` maps each and, as `differs`, how far ours are from the obvious ones at most."""
     figures: dict[str, Any] = {}
     table = Table("map", "p50 (ms)", "p95 (ms)", "p99 (ms)", "numpy (ms)", "differs", box=None, header_style="bold")
     for name, (ours, obvious) in contenders().items():

@@ -13,7 +13,7 @@ from mmsense_ros.messages.header import frame_of, name, stamp_of
 from mmsense_ros.messages.types import MessageTypes, header
 from mmsense_ros.snapshot import CameraReading
 
-#: encoding -> channels, bytes a channel, OpenCV conversion to RGB (None: it is RGB). OpenCV calls a Bayer pattern by its second row.
+#: encoding -> channels, bytes a channel, OpenCV conversion to RGB (None: it is RGB).
 ENCODINGS: dict[str, tuple[int, int, int | None]] = {
     "rgb8": (3, 1, None),
     "bgr8": (3, 1, cv2.COLOR_BGR2RGB),
@@ -93,14 +93,16 @@ def _decoded(message: Any, topic: str) -> np.ndarray:
         raise MessageError(f"{fault} is {width} x {height} pixels; correct the driver")
     if step < width * channels * size:
         raise MessageError(
-            f"{fault} step {step} is less than {width} pixels of {message.encoding} need ({width * channels * size}); correct the driver"
+            f"{fault} step {step} is less than the {width * channels * size} bytes of {width} pixels of {message.encoding}; "
+            "correct the driver"
         )
     if conversion in (cv2.COLOR_YUV2RGB_UYVY, cv2.COLOR_YUV2RGB_YUYV) and width % 2:
         raise MessageError(f"{fault} of {message.encoding} is {width} pixels wide, which must be even; correct the driver")
     data = np.frombuffer(message.data, np.uint8)
     if len(data) < step * (height - 1) + width * channels * size:
         raise MessageError(
-            f"{fault} holds {len(data)} bytes where {height} rows of step {step} need {height * step}; the message was cut short"
+            f"{fault} holds {len(data)} bytes where {height} rows of step {step} need {height * step}; "
+            "correct the driver, or record it again"
         )
     bridge = _bridge() if conversion is not None and size == 1 and not message.encoding.startswith("8UC") else None
     if bridge is not None:

@@ -11,10 +11,18 @@ from mmsense_ros.codebook import Codebook
 from mmsense_ros.messages.types import MessageTypes, header
 
 
-def beam_power_message(types: MessageTypes, stamp: int, frame_id: str, codebook: Codebook, terminal: str, power: np.ndarray) -> Any:
+def beam_power_message(
+    types: MessageTypes, stamp: int, frame_id: str, codebook: Codebook, terminal: str, power: np.ndarray
+) -> Any:
     """One sweep: `power` (beams,) linear."""
     values = types.numbers(np.asarray(power, np.float32))
-    return types("mmsense_ros/msg/BeamPower", header=header(types, stamp, frame_id), codebook=codebook.name, terminal=terminal, power=values)
+    return types(
+        "mmsense_ros/msg/BeamPower",
+        header=header(types, stamp, frame_id),
+        codebook=codebook.name,
+        terminal=terminal,
+        power=values,
+    )
 
 
 def string_message(types: MessageTypes, text: str) -> Any:
@@ -38,7 +46,9 @@ def transforms_message(types: MessageTypes, stamp: int, parent: str, parent_from
 def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
     """x, y, z, w of a rotation matrix (3, 3); w >= 0."""
     r = np.asarray(rotation, float)
-    squares = np.array([1 + r[0, 0] - r[1, 1] - r[2, 2], 1 - r[0, 0] + r[1, 1] - r[2, 2], 1 - r[0, 0] - r[1, 1] + r[2, 2], 1 + np.trace(r)])
+    squares = np.array(
+        [1 + r[0, 0] - r[1, 1] - r[2, 2], 1 - r[0, 0] + r[1, 1] - r[2, 2], 1 - r[0, 0] - r[1, 1] + r[2, 2], 1 + np.trace(r)]
+    )
     largest = int(np.argmax(squares))
     full = np.array(
         [

@@ -50,7 +50,9 @@ def view(message: Any, topic: str = "") -> np.ndarray:
         raise MessageError(f"{fault} row_step {row_step} is less than width {width} x point_step {step}; correct the driver")
     needed = row_step * (height - 1) + width * step
     if len(data) < needed:
-        raise MessageError(f"{fault} holds {len(data)} bytes where {width} x {height} points need {needed}; the message was cut short")
+        raise MessageError(
+            f"{fault} holds {len(data)} bytes where {width} x {height} points need {needed}; the message was cut short"
+        )
     if row_step == width * step:
         return data[:needed].view(dtype)
     rows = np.lib.stride_tricks.as_strided(data, (height, width * step), (row_step, 1))
@@ -70,7 +72,9 @@ def columns(message: Any, wanted: Mapping[str, tuple[str, ...]], topic: str = ""
         if field is None and "" not in aliases:
             have = ", ".join(points.dtype.names or ()) or "none"
             names = " or ".join(alias for alias in aliases if alias)
-            raise MessageError(f"{name(topic)}: PointCloud2 has no field {names} (it has {have}); rename or add it in the driver")
+            raise MessageError(
+                f"{name(topic)}: PointCloud2 has no field {names} (it has {have}); rename or add it in the driver"
+            )
         if field is not None and points.dtype[field].shape:
             raise MessageError(f"{name(topic)}: PointCloud2 field '{field}' has several values a point; it must have one")
         found[what] = None if field is None else points[field]
@@ -81,7 +85,8 @@ def columns(message: Any, wanted: Mapping[str, tuple[str, ...]], topic: str = ""
             finite &= np.isfinite(values)
     whole = bool(finite.all())
     return {
-        what: None if values is None else (values if whole else values[finite]).astype(np.float32, copy=False) for what, values in found.items()
+        what: None if values is None else (values if whole else values[finite]).astype(np.float32, copy=False)
+        for what, values in found.items()
     }
 
 
@@ -93,7 +98,8 @@ def message(types: MessageTypes, stamp: int, frame_id: str, fields: Mapping[str,
         points[field] = values
     step = points.dtype.itemsize
     described = [
-        types("sensor_msgs/msg/PointField", name=field, offset=4 * number, datatype=CODES["f4"], count=1) for number, field in enumerate(fields)
+        types("sensor_msgs/msg/PointField", name=field, offset=4 * number, datatype=CODES["f4"], count=1)
+        for number, field in enumerate(fields)
     ]
     return types(
         "sensor_msgs/msg/PointCloud2",

@@ -51,10 +51,19 @@ def radar_cube(message: Any, topic: str = "", doppler_sign: int = 1) -> RadarCub
     data = np.frombuffer(message.data, np.uint8)
     if not numbers or len(data) != numbers * dtype.itemsize:
         expected = numbers * dtype.itemsize
-        raise MessageError(f"{fault} of shape {shape} needs {expected} bytes and holds {len(data)}; correct shape, dtype or iq in the driver")
-    chirp = Chirp(message.start_frequency, message.slope, message.sample_rate, message.chirp_interval, float(message.rx_spacing))
-    if not all(np.isfinite(v) and v > 0 for v in (message.scale, chirp.start_frequency, chirp.sample_rate, chirp.chirp_interval, chirp.rx_spacing)):
-        raise MessageError(f"{fault} needs scale, start_frequency, sample_rate, chirp_interval and rx_spacing above 0; set them in the driver")
+        raise MessageError(
+            f"{fault} of shape {shape} needs {expected} bytes and holds {len(data)}; correct shape, dtype or iq in the driver"
+        )
+    chirp = Chirp(
+        message.start_frequency, message.slope, message.sample_rate, message.chirp_interval, float(message.rx_spacing)
+    )
+    if not all(
+        np.isfinite(v) and v > 0
+        for v in (message.scale, chirp.start_frequency, chirp.sample_rate, chirp.chirp_interval, chirp.rx_spacing)
+    ):
+        raise MessageError(
+            f"{fault} needs scale, start_frequency, sample_rate, chirp_interval and rx_spacing above 0; set them in the driver"
+        )
     if not np.isfinite(chirp.slope) or chirp.slope == 0:
         raise MessageError(f"{fault} has chirp slope {chirp.slope}; set it in the driver, range comes from it")
     samples = (data.view(dtype) * np.float32(message.scale)).astype(np.float32, copy=False)
@@ -101,4 +110,3 @@ def radar_cube_message(types: MessageTypes, reading: RadarCube) -> Any:
         rx_spacing=chirp.rx_spacing,
         data=types.payload(stored),
     )
-

@@ -39,7 +39,8 @@ def sensing_message(types: MessageTypes, sensing: Sensing, codebook: Codebook) -
         header=header(types, sensing.stamp, sensing.frame_id),
         instruction=sensing.instruction,
         modalities=[
-            types("mmsense_ros/msg/ModalityState", modality=m.modality, available=m.available, gate=m.gate, age=m.age) for m in sensing.modalities
+            types("mmsense_ros/msg/ModalityState", modality=m.modality, available=m.available, gate=m.gate, age=m.age)
+            for m in sensing.modalities
         ],
         beam=beam_message(types, sensing.beam, sensing.stamp, sensing.frame_id, codebook),
         beam_ahead=beam_message(types, sensing.beam_ahead, sensing.stamp, sensing.frame_id, codebook),
@@ -58,11 +59,14 @@ def sensing_message(types: MessageTypes, sensing: Sensing, codebook: Codebook) -
             )
             for person in sensing.people
         ],
-        traffic=[types("mmsense_ros/msg/TrafficCount", label=label, count=float(count)) for label, count in sensing.traffic.items()],
+        traffic=[
+            types("mmsense_ros/msg/TrafficCount", label=label, count=float(count)) for label, count in sensing.traffic.items()
+        ],
         engine=sensing.engine,
         precision=sensing.precision,
         latencies=[
-            types("mmsense_ros/msg/StageLatency", stage=stage, duration=float(duration)) for stage, duration in sensing.latency_ms.items()
+            types("mmsense_ros/msg/StageLatency", stage=stage, duration=float(duration))
+            for stage, duration in sensing.latency_ms.items()
         ],
     )
 
@@ -80,7 +84,8 @@ def sensing_of(message: Any) -> Sensing:
         blockage_ahead=message.blockage_ahead,
         pathloss=message.pathloss,
         objects=tuple(
-            SensedObject(o.label, _tuple(o.position), _tuple(o.velocity), _tuple(o.size), o.yaw, o.score) for o in message.objects
+            SensedObject(o.label, _tuple(o.position), _tuple(o.velocity), _tuple(o.size), o.yaw, o.score)
+            for o in message.objects
         ),
         people=tuple(SensedPerson(_tuple(p.position), p.activity, p.activity_probability, p.score) for p in message.people),
         traffic={entry.label: entry.count for entry in message.traffic},

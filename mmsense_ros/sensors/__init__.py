@@ -12,7 +12,9 @@ from mmsense_ros.sensors.radar import radar_map
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Snapshot
 
 
-def build_maps(snapshot: Snapshot, calibration: Calibration, grid: PolarGrid, camera_size: tuple[int, int]) -> dict[str, np.ndarray]:
+def build_maps(
+    snapshot: Snapshot, calibration: Calibration, grid: PolarGrid, camera_size: tuple[int, int]
+) -> dict[str, np.ndarray]:
     """Map (3, height, width) float32 of each reading there is; `camera_size` is (width, height).
 
     Raises CalibrationError, naming the frames, if a radar's or LiDAR's extrinsics are missing.

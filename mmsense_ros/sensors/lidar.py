@@ -12,7 +12,7 @@ DENSITY_UNIT = 4.0  #: natural logarithms of points
 
 
 def lidar_map(reading: LidarReading, antenna_from_lidar: np.ndarray, grid: PolarGrid) -> np.ndarray:
-    """(3, rows, columns) float32: z of the highest point [4 m], mean intensity, log(1 + points) / 4; 0 where nothing was met."""
+    """(3, rows, columns) float32: z of the highest point [4 m], mean intensity, log(1 + points) / 4; 0 where nothing is."""
     rotation, offset = antenna_from_lidar[:3, :3].astype(np.float32), antenna_from_lidar[:3, 3].astype(np.float32)
     x, y, z = rotation @ reading.xyz.T + offset[:, None]
     cell, inside = grid.cells(x, y)

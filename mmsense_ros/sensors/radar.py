@@ -1,9 +1,9 @@
 """Radar: ADC cube or detections to a polar map of power, mean Doppler and Doppler spread.
 
-From a cube: windowed range and Doppler FFTs; then, a range bin, the antennas' covariance R = sum_d x_d x_d^H over the Doppler bins
-and its first two Doppler moments R1, R2 (weighted by v_d, v_d^2). Capon's weights w = R^-1 s / (s^H R^-1 s) towards each azimuth
-give power w^H R w, mean Doppler w^H R1 w / w^H R w and spread (Capon, Proc. IEEE 57(8), 1969). A radar without elevation
-measures slant range; rows are taken as such.
+From a cube: windowed range and Doppler FFTs; then, a range bin, the antennas' covariance R = sum_d x_d x_d^H over the Doppler
+bins and its first two Doppler moments R1, R2 (weighted by v_d, v_d^2). Capon's weights w = R^-1 s / (s^H R^-1 s) towards each
+azimuth give power w^H R w, mean Doppler w^H R1 w / w^H R w and spread (Capon, Proc. IEEE 57(8), 1969). A radar without
+elevation measures slant range; rows are taken as such.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOADING = 0.02  #: diagonal loading of the covariance, relative to its mean diag
 
 
 def radar_map(reading: RadarCube | RadarPoints, antenna_from_radar: np.ndarray, grid: PolarGrid) -> np.ndarray:
-    """(3, rows, columns) float32: power over the noise floor [40 dB], mean and spread of the radial velocity [10 m/s]; else 0."""
+    """(3, rows, columns) float32: power over the noise floor [40 dB], mean and spread of radial velocity [10 m/s]; else 0."""
     if isinstance(reading, RadarCube):
         return _cube_map(reading, antenna_from_radar, grid)
     return _points_map(reading, antenna_from_radar, grid)
@@ -51,7 +51,9 @@ def _points_map(reading: RadarPoints, antenna_from_radar: np.ndarray, grid: Pola
 def _cube_map(reading: RadarCube, antenna_from_radar: np.ndarray, grid: PolarGrid) -> np.ndarray:
     rx, samples, chirps = reading.adc.shape
     chirp = reading.chirp
-    bins = min(int(np.ceil((grid.max_range + 3) / range_bin(chirp, samples))), samples // (1 if np.iscomplexobj(reading.adc) else 2))
+    bins = min(
+        int(np.ceil((grid.max_range + 3) / range_bin(chirp, samples))), samples // (1 if np.iscomplexobj(reading.adc) else 2)
+    )
     fast_window, slow_window = _windows(samples, chirps)
     spectrum = fft.fft(reading.adc * fast_window[:, None], axis=1)[:, :bins] * slow_window
     if chirp.slope < 0:  # a falling chirp turns the beat frequency round
@@ -79,7 +81,9 @@ def _cube_map(reading: RadarCube, antenna_from_radar: np.ndarray, grid: PolarGri
     clear = np.clip(over_noise / CLEAR, 0, 1) / VELOCITY_UNIT  # the Doppler of noise means nothing
     polar = np.stack([np.clip(over_noise / POWER_UNIT, 0, 2), mean * clear, spread * clear], axis=-1)
     columns, rows = _lookup(antenna_from_radar.tobytes(), range_bin(chirp, samples), grid)
-    resampled = cv2.remap(polar.astype(np.float32), columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    resampled = cv2.remap(
+        polar.astype(np.float32), columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+    )
     return np.ascontiguousarray(resampled.transpose(2, 0, 1))
 
 
@@ -105,7 +109,9 @@ def _lookup(antenna_from_radar: bytes, bin_depth: float, grid: PolarGrid) -> tup
     """Where in the radar's (bin, azimuth) image each cell of the grid lies: column and row (rows, columns) float32."""
     pose = np.frombuffer(antenna_from_radar).reshape(4, 4)
     distance = (np.arange(grid.rows)[:, None] + 0.5) * grid.range_step
-    place = np.stack([distance * np.cos(grid.azimuths), distance * np.sin(grid.azimuths), np.full(grid.shape, pose[2, 3])], axis=-1)
+    place = np.stack(
+        [distance * np.cos(grid.azimuths), distance * np.sin(grid.azimuths), np.full(grid.shape, pose[2, 3])], axis=-1
+    )
     local = (place - pose[:3, 3]) @ pose[:3, :3]
     azimuth = np.arctan2(local[..., 1], local[..., 0])
     column = (grid.half_view - azimuth) / grid.azimuth_step - 0.5
