@@ -17,7 +17,7 @@ from a clock that jumped. If the clock jumped back, as when a bag loops, everyth
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -60,13 +60,15 @@ class SyncConfig:
 
     `max_wait` is a frame's deadline, counted from its arrival: 0 never waits, more brings stamps closer together. `queue`
     bounds the readings kept of each sensor. `stamp_policy`: "reject" drops zero and negative stamps; "arrival" replaces them,
-    and all that are more than `max_jump` from it, by the arrival time, so it needs sensors on the arrival clock.
+    and all that are more than `max_jump` from it, by the arrival time, so it needs sensors on the arrival clock. Once the
+    reference is silent for `stand_in`, the first other sensor that is alive leads in its place, unless it is required.
     """
 
     reference: str = CAMERA
     sensors: Mapping[str, SensorSync] = field(default_factory=lambda: {name: SensorSync() for name in MODALITIES})
     max_wait: float = 0.05
     max_jump: float = 0.5
+    stand_in: float = 1.0
     queue: int = 32
     stamp_policy: Literal["reject", "arrival"] = "reject"
 
@@ -76,8 +78,8 @@ class SyncConfig:
             raise ConfigError(f"sync: reference '{self.reference}' is not among the sensors; choose one of {known}")
         if self.stamp_policy not in ("reject", "arrival"):
             raise ConfigError(f"sync: stamp_policy '{self.stamp_policy}' is unknown; choose 'reject' or 'arrival'")
-        if self.max_wait < 0 or self.max_jump <= 0 or self.queue < 2:
-            raise ConfigError("sync: need max_wait >= 0, max_jump > 0 and queue >= 2")
+        if self.max_wait < 0 or self.max_jump <= 0 or self.stand_in <= 0 or self.queue < 2:
+            raise ConfigError("sync: need max_wait >= 0, max_jump > 0, stand_in > 0 and queue >= 2")
         for name, sensor in self.sensors.items():
             if not sensor.max_age > 0:
                 raise ConfigError(f"sync: max_age of '{name}' is {sensor.max_age}; it must be above 0 s")
@@ -175,12 +177,13 @@ class Synchronizer:
     def __init__(self, config: SyncConfig = SyncConfig()) -> None:
         self.config = config
         self._streams = {name: _Stream(name, sensor, config) for name, sensor in config.sensors.items()}
-        self._reference = self._streams[config.reference]
-        self._partners = tuple(stream for stream in self._streams.values() if stream is not self._reference)
+        self._chosen = self._streams[config.reference]
+        self._lead(self._chosen)
+        self._stand_in = _ns(config.stand_in)
         self._max_wait = _ns(config.max_wait)
         self._jump = _ns(config.max_jump)
         self._restamps = config.stamp_policy == "arrival"
-        self._now = self._last = self._ripe = _NEVER
+        self._now = self._last = self._ripe = self._began = _NEVER
         self.counters: dict[str, Counter[str]] = {name: stream.drops for name, stream in self._streams.items()}
         self.resets: Counter[str] = Counter()
 
@@ -202,9 +205,12 @@ class Synchronizer:
             stream.append(stamp, reading, arrival)
         elif not self._admit(stream, stamp, reading, arrival):
             return []
+        released: list[Snapshot] = []
+        if arrival - self._reference.heard > self._stand_in or stream is self._chosen is not self._reference:
+            self._elect(arrival, released)
         if len(stream.stamps) > stream.capacity and stream is not self._reference:
             stream.forget(1, OVERFLOW)
-        return self._drain() if self._reference.stamps else []
+        return released + self._drain() if self._reference.stamps else released
 
     def poll(self, now: int) -> list[Snapshot]:
         """Emit what waits for nothing any more at `now` [ns, arrival clock]."""
@@ -234,12 +240,33 @@ class Synchronizer:
                 stream.drops[suspected] += 1
             stream.forget(len(stream.stamps), queued)
             stream.clear()
-        self._last = _NEVER
+        self._last, self._began = _NEVER, self._now
+        self._lead(self._chosen)
 
     def _advance(self, now: int) -> None:
         if now < self._now - self._jump:
             self.reset("arrival clock jumped back")
+        if now - self._now > self._stand_in:
+            self._began = now  # where all were silent, none is missing
         self._now = now
+
+    def _lead(self, stream: _Stream) -> None:
+        """Make `stream` the reference, the others its partners."""
+        self._reference = stream
+        self._partners = tuple(other for other in self._streams.values() if other is not stream)
+
+    def _elect(self, now: int, released: list[Snapshot]) -> None:
+        """Let the first sensor that is alive stand in for a silent reference, and the chosen one lead again once it is back."""
+        if self._chosen.required or now - max(self._chosen.heard, self._began) <= self._stand_in:
+            leader = self._chosen
+        else:
+            leader = next((stream for stream in self._streams.values() if now - stream.heard <= self._stand_in), self._reference)
+        if leader is self._reference:
+            return
+        while self._reference.stamps:
+            self._emit(released)
+        self._lead(leader)
+        leader.forget(bisect_right(leader.stamps, self._last), UNMATCHED)
 
     def _admit(self, stream: _Stream, stamp: int, reading: Reading, arrival: int) -> bool:
         """Judge a reading that does not simply follow its predecessor; True if it was kept."""
@@ -277,7 +304,7 @@ class Synchronizer:
         if stamp in (stream.newest, *stamps[index : index + 1]):
             stream.drops[DUPLICATE] += 1
             return False
-        passed = stamp <= self._last if stream is self._reference else index == 0 and stamps[0] <= self._last
+        passed = stamp <= self._last if stream is self._reference or not stamps else index == 0 and stamps[0] <= self._last
         if passed:
             stream.drops[LATE] += 1
             return False
@@ -290,6 +317,9 @@ class Synchronizer:
         frames = self._reference
         while frames.stamps:
             moment, asked = frames.stamps[0], frames.arrivals[0]
+            if moment <= self._last:  # a stand-in has led beyond it
+                frames.forget(1, LATE)
+                continue
             # A frame that was overtaken must not hold the others beyond their deadlines.
             deadline = (asked if len(frames.arrivals) == 1 else min(frames.arrivals)) + self._max_wait
             ripe = _NEVER

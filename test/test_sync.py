@@ -130,8 +130,8 @@ def test_a_sensor_that_is_merely_late_is_not_dead():
     assert push(synchronizer, RADAR, 200, 230) == [(203, {RADAR: 200})]
 
 
-def test_no_reference_no_snapshot_and_memory_stays_bounded():
-    synchronizer = Synchronizer(SyncConfig(queue=8))
+def test_without_reference_or_stand_in_memory_stays_bounded():
+    synchronizer = Synchronizer(SyncConfig(queue=8, stand_in=1e6))
     messages = [message for message in nominal(20.0) if message.sensor != CAMERA]
     assert emitted(messages, synchronizer) == []
     assert synchronizer.counters[RADAR]["overflow"] == 400 - 8
@@ -246,3 +246,32 @@ def test_a_sensor_that_is_not_configured_is_named():
 def test_settings_that_make_no_sense_are_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
         SyncConfig(**settings)
+
+
+def test_without_the_reference_another_sensor_leads_until_it_is_back() -> None:
+    sync = Synchronizer()
+    arrivals = sorted(
+        [(t, "camera") for t in range(0, 6000, 33) if not 2000 <= t < 4000]
+        + [(t, "radar") for t in range(5, 6000, 50)]
+        + [(t, "lidar") for t in range(9, 6000, 100)]
+    )
+    emitted = []
+    for t, sensor in arrivals:
+        stamp = START + t * MS
+        due = sync.deadline()
+        emitted += sync.poll(due) if due is not None and due <= stamp else []
+        emitted += sync.push(sensor, stamp, Tick(stamp), stamp)
+    stamps = [snapshot.stamp for snapshot in emitted]
+    assert stamps == sorted(set(stamps))
+    dark = [s for s in emitted if START + 2600 * MS <= s.stamp < START + 3950 * MS]
+    assert len(dark) == len([t for t, sensor in arrivals if sensor == "radar" and 2600 <= t < 3950])
+    assert all(set(s.readings) == {"radar", "lidar"} for s in dark)
+    back = [s for s in emitted if s.stamp >= START + 4100 * MS]
+    assert all("camera" in s.readings and s.readings["camera"].stamp == s.stamp for s in back) and len(back) > 50
+
+
+def test_a_required_reference_has_no_stand_in() -> None:
+    sensors = {name: SensorSync(required=name == "camera") for name in ("camera", "radar")}
+    sync = Synchronizer(SyncConfig(sensors=sensors))
+    for t in range(0, 3000, 50):
+        assert not sync.push("radar", START + t * MS, Tick(START + t * MS), START + t * MS)
