@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
     add = _command(commands, export, "export", "turn trained weights into an ONNX file and its card (needs the extra `train`)")
     add("model", type=Path, metavar="WEIGHTS", help="the .safetensors that `mmsense train` wrote")
-    add("--out", type=Path, default=Path("out/export/mmsense.onnx"), help="ONNX file to write (default: %(default)s)")
+    add("out", type=Path, metavar="OUT.onnx", help="ONNX file to write; its card goes beside it")
 
     benches = commands.add_parser("bench", help="measure what it costs", description="Measure what it costs.")
     kinds = benches.add_subparsers(dest="bench", required=True, metavar="WHAT")
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     _model_options(add)
     _json_option(add)
     add = _command(kinds, bench_pipeline, "pipeline", "latency of the whole way from readings to answers")
-    add("bag", type=Path, metavar="BAG", help="rosbag2 folder or .mcap file")
+    add("--bag", type=Path, help="rosbag2 folder or .mcap file (default: a street simulated for the occasion)")
     _engine_options(add)
     _json_option(add)
     return top

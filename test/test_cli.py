@@ -181,7 +181,7 @@ def test_an_engine_that_is_not_installed(tmp_path, capsys, monkeypatch):
 
 def test_export_of_missing_weights(tmp_path, capsys):
     pytest.importorskip("onnxscript", reason="the extra `train` is not installed")
-    assert "gone.safetensors does not exist" in refused(capsys, "export", tmp_path / "gone.safetensors")
+    assert "gone.safetensors does not exist" in refused(capsys, "export", tmp_path / "gone.safetensors", tmp_path / "out.onnx")
 
 
 def test_training_without_a_recipe(tmp_path, capsys):

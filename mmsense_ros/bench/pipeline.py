@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -15,16 +16,16 @@ from mmsense_ros.perception import Perception
 
 
 def run(
-    bag: Path,
+    bag: Path | None = None,
     model: str | Path | None = None,
     engine: str = "auto",
     precision: str = "auto",
     threads: int = 0,
     json_file: Path | None = None,
 ) -> dict[str, Any]:
-    """Print each stage's latency [ms] over all snapshots of `bag`."""
+    """Print each stage's latency [ms] over all snapshots of `bag` (default: a simulated street of 10 s)."""
     stages: dict[str, list[float]] = {}
-    with Recording(bag) as recording:
+    with TemporaryDirectory() as folder, Recording(bag or _street(Path(folder))) as recording:
         perception = Perception.open(recording.calibration, model or "", engine, precision, threads)
         for moment in recording.moments():
             for stage, duration in perception(moment.snapshot, moment.instruction).latency_ms.items():
@@ -39,3 +40,9 @@ def run(
     if json_file:
         json_file.write_text(json.dumps({"engine": name, "latency_ms": figures}, indent=2) + "\n")
     return figures
+
+
+def _street(folder: Path) -> Path:
+    from mmsense_ros.data.street.simulate import simulate
+
+    return simulate(folder / "street", seconds=10.0, seed=0)
