@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +14,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from mmsense_ros.anchors import OBJECT_BOX, OBJECT_CHANNELS, AnchorGrid, decode_objects  # noqa: E402
+from mmsense_ros.codebook import Codebook  # noqa: E402
 from mmsense_ros.errors import ConfigError  # noqa: E402
-from mmsense_ros.instruction import Vocabulary  # noqa: E402
+from mmsense_ros.instruction import Vocabulary, words_of  # noqa: E402
 from mmsense_ros.model_card import ModelCard  # noqa: E402
 from mmsense_ros.share import shared_file  # noqa: E402
 from mmsense_ros.training import prepare as preparation  # noqa: E402
@@ -117,6 +119,24 @@ def test_splits_never_share_a_street_and_are_made_once(streets: list[int], recip
     assert len(streets) == 5
     prepare(replace(load_recipe(recipe), data=replace(load_recipe(recipe).data, seed=9)), tmp_path / "data")
     assert len(streets) == 10
+
+
+@pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="streets need the extra `sim`")
+def test_a_simulated_street_is_prepared_as_it_is(tmp_path: Path) -> None:
+    settings = Data(snapshots=4, seconds=6.0, targets=3, phrases=2)
+    preparation.prepare_street(tmp_path / "street.npz", 3, settings, 0.5)
+    arrays = np.load(tmp_path / "street.npz")
+    assert arrays["served"].any() and arrays["camera"].std() > 10 and arrays["lidar"].any() and arrays["radar_cube"].any()
+    clear = arrays["served"] & (arrays["blocked"][..., 0] == 0)
+    here = ~np.isnan(arrays["objects"][..., 0])
+    azimuth = np.arctan2(arrays["objects"][..., 3], arrays["objects"][..., 2])
+    for row, slot in zip(*np.nonzero(clear)):
+        beams = Codebook().beam_of(azimuth[row][here[row]])
+        assert np.abs(beams - arrays["power"][row, slot, 0].argmax()).min() <= 3  # the best beam points at some vehicle
+        assert all(words_of(phrase.decode()) for phrase in arrays["phrases"][row, slot])
+    again = tmp_path / "again.npz"
+    preparation.prepare_street(again, 3, settings, 0.5)
+    assert again.read_bytes() == (tmp_path / "street.npz").read_bytes()
 
 
 @pytest.fixture
