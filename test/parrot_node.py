@@ -1,0 +1,34 @@
+"""The real node around a Parrot instead of a model: `parrot_node.py SECONDS_PER_INFERENCE --ros-args ...`. Says what was imported."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from parrot import Parrot
+
+from mmsense_ros import perception
+from mmsense_ros.instruction import Vocabulary
+from mmsense_ros.model_card import ModelCard
+from mmsense_ros.ros import node
+
+
+class SlowParrot(Parrot):
+    """Takes its time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def infer(self):
+        time.sleep(self.seconds)
+        return self.answers
+
+
+if __name__ == "__main__":
+    delay = float(sys.argv.pop(1))
+    perception.open_engine = lambda *_: SlowParrot(delay)
+    perception.ModelCard.load = lambda _: ModelCard(vocabulary=Vocabulary(("bus", "red")))
+    code = node.main()
+    print("torch imported:", "torch" in sys.modules, flush=True)
+    sys.exit(code)
