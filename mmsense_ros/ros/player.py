@@ -1,27 +1,42 @@
-"""Replays a bag over DDS at the rate it was recorded. Types that are not installed, such as tf2_msgs from PyPI, are left out."""
+"""Replays a bag over DDS at the rate it was recorded. Types that are not installed, such as tf2_msgs from PyPI, are left out.
+
+`python -m mmsense_ros.ros.player BAG [--clock]` is for where `ros2 bag play` is not installed.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.utilities import remove_ros_args
 
 from mmsense_ros.data.rosbag import BagMessage, BagReader
+from mmsense_ros.errors import MMSenseError
+from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.snapshot import NANOSECONDS
 
 LATCHED = ("/tf_static", "/instruction")
 DEPTH = 10
+PATIENCE, SETTLE = 30.0, 1.0  #: [s] longest wait for somebody who listens, and then for others
+CLOCK_PERIOD = 0.01  #: [s] of /clock
 
 
 class Player:
-    """Publishes a bag's messages as they were recorded, byte for byte. `leave_out` names topics to skip. Raises BagError."""
+    """Publishes a bag's messages as they were recorded, byte for byte. Raises BagError.
 
-    def __init__(self, node: Node, bag: Path, leave_out: Collection[str] = ()) -> None:
+    `leave_out` names topics to skip; with `clock`, /clock tells the log time of what is being published.
+    """
+
+    def __init__(self, node: Node, bag: Path, leave_out: Collection[str] = (), clock: bool = False) -> None:
         self._reader = BagReader(bag)
         self.skipped: list[str] = []  #: topics whose types are not installed
         self._publishers: dict[str, Any] = {}
@@ -36,23 +51,71 @@ class Player:
             durability = DurabilityPolicy.TRANSIENT_LOCAL if topic in LATCHED else DurabilityPolicy.VOLATILE
             self._publishers[topic] = node.create_publisher(kind, topic, QoSProfile(depth=DEPTH, durability=durability))
 
+        self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", DEPTH) if clock else None
+
     def heard(self, topic: str) -> bool:
         """Whether somebody subscribes to `topic`."""
         return topic in self._publishers and self._publishers[topic].get_subscription_count() > 0
 
-    def play(self, seconds: float, wait: Callable[[float], None] = time.sleep) -> Iterator[BagMessage]:
+    @property
+    def anybody(self) -> bool:
+        """Whether anything is subscribed to."""
+        return any(map(self.heard, self._publishers))
+
+    def play(self, seconds: float = float("inf"), wait: Callable[[float], None] = time.sleep) -> Iterator[BagMessage]:
         """Publish the first `seconds` of the bag in real time; yields each message once it is out.
 
         `wait(seconds)` may do other things meanwhile and return early.
         """
         start, began = self._reader.start, time.monotonic()
-        for entry in self._reader.messages(self._publishers, start, start + int(seconds * NANOSECONDS) + 1):
+        stop = self._reader.end if seconds == float("inf") else start + int(seconds * NANOSECONDS)
+        for entry in self._reader.messages(self._publishers, start, stop + 1):
             due = began + (entry.log_time - start) / NANOSECONDS
             while (early := due - time.monotonic()) > 0:
-                wait(early)
+                self._tell(entry.log_time - int(early * NANOSECONDS))
+                wait(min(early, CLOCK_PERIOD) if self._clock else early)
             self._publishers[entry.topic].publish(bytes(entry.data))
             yield entry
 
     def close(self) -> None:
         """Close the bag."""
         self._reader.close()
+
+    def _tell(self, now: int) -> None:
+        """Publish the time [ns]."""
+        if self._clock:
+            seconds, nanoseconds = divmod(now, NANOSECONDS)
+            time_class = message_class("builtin_interfaces/msg/Time")
+            self._clock.publish(message_class("rosgraph_msgs/msg/Clock")(clock=time_class(sec=seconds, nanosec=nanoseconds)))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Replay a bag once: 0; 2 if it cannot be read."""
+    parser = argparse.ArgumentParser(description="Replay a rosbag2 over DDS, topics remapped by --ros-args -r.")
+    parser.add_argument("bag", type=Path, help="rosbag2 folder or .mcap file")
+    parser.add_argument("--clock", action="store_true", help="also publish /clock")
+    words = sys.argv if arguments is None else [sys.argv[0], *arguments]
+    options = parser.parse_args(remove_ros_args(words)[1:])
+    use_profile()
+    try:
+        rclpy.init(args=words)
+        player = Player(rclpy.create_node("player"), options.bag, clock=options.clock)
+        began = time.monotonic()
+        while not player.anybody and time.monotonic() - began < PATIENCE:
+            time.sleep(0.1)
+        time.sleep(SETTLE)
+        for _ in player.play():
+            pass
+        player.close()
+    except MMSenseError as error:
+        print(f"player: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
