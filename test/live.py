@@ -18,6 +18,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from mmsense_ros.calibration import Calibration
 from mmsense_ros.messages.camera import image_message
 from mmsense_ros.messages.lidar import lidar_message
 from mmsense_ros.messages.link import string_message
@@ -28,11 +29,8 @@ from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, CameraReading, LidarReadi
 HERE = Path(__file__).parent
 TYPES = RclpyTypes()
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-CALIBRATION = """frames:
-  camera_optical: {parent: antenna_array, translation: [0, 0, 0], rotation: [-0.5, 0.5, -0.5, 0.5]}
-  radar: {parent: antenna_array, translation: [0, 0, 0], rotation: [0, 0, 0]}
-  lidar: {parent: antenna_array, translation: [0, 0, 0], rotation: [0, 0, 0]}
-"""
+OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+CALIBRATION = Calibration.from_matrices({"camera_optical": OPTICAL, "radar": np.eye(4), "lidar": np.eye(4)})
 SOURCES = {
     CAMERA: ("sensor_msgs/msg/Image", "/camera/image_raw"),
     RADAR: ("sensor_msgs/msg/PointCloud2", "/radar/points"),
@@ -112,11 +110,13 @@ class Street:
 
 
 @contextmanager
-def running(environment: dict[str, str], folder: Path, *parameters: str, delay: float = 0.0) -> Iterator[tuple[subprocess.Popen, Path]]:
+def running(
+    environment: dict[str, str], folder: Path, *parameters: str, delay: float = 0.0, calibration: Calibration | None = None
+) -> Iterator[tuple[subprocess.Popen, Path]]:
     """The node around a Parrot, in a process of its own, and its log; ended by SIGINT unless it has ended."""
-    calibration, log = folder / "calibration.yaml", folder / "node.log"
-    calibration.write_text(CALIBRATION)
-    words = [word for entry in (f"calibration:={calibration}", *parameters) for word in ("-p", entry)]
+    poses, log = folder / "calibration.yaml", folder / "node.log"
+    (calibration or CALIBRATION).save(poses)
+    words = [word for entry in (f"calibration:={poses}", *parameters) for word in ("-p", entry)]
     profile = environment["FASTDDS_DEFAULT_PROFILES_FILE"]
     environment = environment | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1", "FASTRTPS_DEFAULT_PROFILES_FILE": profile}
     with log.open("w") as sink:
