@@ -55,11 +55,12 @@ class Street:
         self.reports: dict[str, tuple[int, str, dict[str, str]]] = {}  #: status -> level, message, values
         self.node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), "/sense/sensing", self.results.append, 100)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._report, 10)
+        self.clock: Callable[[], int] = lambda: self.node.get_clock().now().nanoseconds  #: stamps of frames [ns]
         self.generator = np.random.default_rng(0)
 
     def frame(self, sensors: tuple[str, ...] = (CAMERA, RADAR, LIDAR)) -> int:
-        """Publish one reading of each sensor, stamped now; the stamp [ns]."""
-        stamp = self.node.get_clock().now().nanoseconds
+        """Publish one reading of each sensor, stamped by `clock`; the stamp [ns]."""
+        stamp = self.clock()
         points = self.generator.uniform((5, -5, -1), (40, 5, 1), (60, 3)).astype(np.float32)
         ones = np.ones(60, np.float32)
         messages = {

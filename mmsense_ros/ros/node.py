@@ -70,6 +70,7 @@ class Sense(LifecycleNode):
         parameters.declare(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         self._settings: parameters.Settings | None = None
+        self._extrinsics: Extrinsics | None = None
         self._perception: Perception | None = None
         self._worker: Worker[Job, Sensing] | None = None
         self._topics: dict[str, SensorTopic] = {}
@@ -164,15 +165,16 @@ class Sense(LifecycleNode):
         if self._settings is None:
             return
         self._settings = None
+        if self._extrinsics is not None:
+            self._extrinsics.close()
         if self._worker is not None:
             stopped = self._worker.stop()
             for publisher in self._outputs.values():
                 self.destroy_lifecycle_publisher(publisher)
             self.destroy_timer(self._deadline)
-            self._extrinsics.close()
             if stopped:  # else the engine still runs, and goes with the process
                 self._perception.close()
-        self._worker = self._perception = None
+        self._worker = self._perception = self._extrinsics = None
 
     def _check_parameters(self, changed: Sequence[Parameter]) -> parameters.SetParametersResult:
         return parameters.check(changed, configured=self._settings is not None)

@@ -82,6 +82,7 @@ PARAMETERS = (
     Declared("sync.reference", CAMERA, "sensor whose every message makes a snapshot", choices=MODALITIES),
     Declared("sync.max_wait", 0.05, "how long a snapshot waits for the other sensors [s]", 0.0, 1.0),
     Declared("sync.max_jump", 0.5, "larger steps of a stamp are faults or a clock that jumped [s]", 0.01, 60.0),
+    Declared("sync.stand_in", 0.5, "after so long without the reference, another sensor leads [s]", 0.05, 60.0),
     Declared("sync.queue", 32, "readings kept of each sensor", 2, 1000),
     Declared("sync.stamp_policy", "reject", "zero and absurd stamps: reject the message, or use its arrival", choices=("reject", "arrival")),
     Declared("markers.lifetime", 0.5, "after which a marker vanishes if nothing follows [s]", 0.05, 10.0, live=True),
@@ -166,7 +167,7 @@ def read(node: Node) -> Settings:
     sync = SyncConfig(
         reference=value("sync.reference"),
         sensors=rules,
-        **{name: value(f"sync.{name}") for name in ("max_wait", "max_jump", "queue", "stamp_policy")},
+        **{name: value(f"sync.{name}") for name in ("max_wait", "max_jump", "stand_in", "queue", "stamp_policy")},
     )
     return Settings(
         **{name: value(name) for name in ("model", "engine", "precision", "threads", "calibration")},
