@@ -10,6 +10,7 @@ import numpy as np
 
 from mmsense_ros.data.recording import Recording
 from mmsense_ros.evaluation.bag import drawing
+from mmsense_ros.evaluation.film import Film
 from mmsense_ros.messages.camera import camera_reading
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.sensing import Sensing
@@ -21,7 +22,10 @@ GIF_BYTES = 3_000_000
 
 
 def draw_pictures(recording: Recording, card: ModelCard, results: Mapping[int, Sensing], out: Path) -> None:
-    """Write `out`/overlay.png, the frame with the most in it, and `out`/overlay.gif, the whole run, below GIF_BYTES."""
+    """Write `out`/overlay.png, the frame with the most in it, and the whole run as `out`/overlay.gif, below GIF_BYTES.
+
+    OpenCV before 4.11 writes no GIF: there it becomes `out`/overlay.mp4.
+    """
     overlay = drawing(recording, card)
     stamps = sorted(results)
     fullest = max(stamps, key=lambda stamp: len(results[stamp].objects) + len(results[stamp].people))
@@ -32,15 +36,21 @@ def draw_pictures(recording: Recording, card: ModelCard, results: Mapping[int, S
         if reading.stamp not in wanted:
             continue
         wanted.discard(reading.stamp)  # a bag that loops shows it again
-        picture = cv2.cvtColor(overlay.draw(reading.image, results[reading.stamp]), cv2.COLOR_RGB2BGR)
+        picture = overlay.draw(reading.image, results[reading.stamp])
         if reading.stamp == fullest:
-            cv2.imwrite(str(out / "overlay.png"), picture)
+            cv2.imwrite(str(out / "overlay.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         film.append(cv2.resize(picture, (GIF_WIDTH, picture.shape[0] * GIF_WIDTH // picture.shape[1]), interpolation=cv2.INTER_AREA))
-    write_gif(out / "overlay.gif", film)
+    if hasattr(cv2, "imwriteanimation"):
+        write_gif(out / "overlay.gif", film)
+    else:
+        with Film(out / "overlay.mp4", GIF_RATE) as writer:
+            for picture in film:
+                writer.add(picture)
 
 
 def write_gif(path: Path, film: list[np.ndarray]) -> None:
-    """`film`, BGR pictures (H, W, 3) uint8 of one size, made smaller and sparser until it takes less than GIF_BYTES."""
+    """`film`, RGB pictures (H, W, 3) uint8 of one size, made smaller and sparser until it takes less than GIF_BYTES."""
+    film = [cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) for picture in film]
     while True:
         animation = cv2.Animation()
         animation.frames = film
