@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 
+SHARPEST = 5.0  #: initial focus of a first head: a spot of some 5 degrees; the next heads' are wider
+
+
 class Attention(nn.Module):
     """Multi-head attention of `queries` (B, Q, d) to `keys` (B, T, d) inside a possibly narrower `width`."""
 
@@ -44,15 +47,20 @@ class SequentialAttention(nn.Module):
         q_l  = q'_l + FeedForward_l(norm(q'_l))
 
     so that a task takes detail from shallow layers and meaning from deep ones; q_L goes to the task's head.
+
+    With `spots`, queries have a place: head h of step l adds -exp(f_lh) d^2 to its scores, d being the distance between the
+    azimuths of query and token in views, and f_lh learned (Gao et al., "Fast convergence of DETR with SMCA", 2021).
     """
 
-    def __init__(self, model: int, width: int, layers: int) -> None:
+    def __init__(self, model: int, width: int, layers: int, spots: bool = False) -> None:
         super().__init__()
+        heads = max(width // 32, 1)
+        self.focus = nn.Parameter(SHARPEST - torch.arange(heads).float().repeat(layers, 1) * 2.5) if spots else None
         self.steps = nn.ModuleList(
             nn.ModuleDict(
                 {
                     "query_norm": nn.LayerNorm(model),
-                    "attention": Attention(model, width, max(width // 32, 1)),
+                    "attention": Attention(model, width, heads),
                     "norm": nn.LayerNorm(model),
                     "feed": FeedForward(model, model),
                 }
@@ -61,10 +69,14 @@ class SequentialAttention(nn.Module):
         )
         self.last_norm = nn.LayerNorm(model)
 
-    def forward(self, queries: Tensor, layers: list[Tensor], bias: Tensor) -> Tensor:
-        """Answers (B, Q, d) from `queries` (B, Q, d), `layers` (B, T, d) each, and `bias` (B, 1, Q or 1, T) from `visible`."""
-        for step, tokens in zip(self.steps, layers, strict=True):
-            queries = queries + step["attention"](step["query_norm"](queries), tokens, bias)
+    def forward(self, queries: Tensor, layers: list[Tensor], bias: Tensor, distance: Tensor | None = None) -> Tensor:
+        """Answers (B, Q, d) from `queries` (B, Q, d), `layers` (B, T, d) each, and `bias` (B, 1, Q or 1, T) from `visible`;
+        `distance` (Q, T) [views] only with `spots`."""
+        for depth, (step, tokens) in enumerate(zip(self.steps, layers, strict=True)):
+            seen = bias
+            if self.focus is not None:
+                seen = bias - (self.focus[depth].exp()[:, None, None] * distance.square()).to(bias.dtype)
+            queries = queries + step["attention"](step["query_norm"](queries), tokens, seen)
             queries = queries + step["feed"](step["norm"](queries))
         return self.last_norm(queries)
 

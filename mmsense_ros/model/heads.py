@@ -32,7 +32,7 @@ class Scene:
     """What the branches read: tokens after every backbone layer, gated polar features and the meaning of each instruction.
 
     `layers` (B, N + 16 K, d) each, the N sensing tokens first; `valid` (B, N + 16 K) bool; `columns` (B, BEAMS, d);
-    `cells` (B, 2 CELL_CHANNELS, *CELLS); `meaning` (B, K, d).
+    `cells` (B, 2 CELL_CHANNELS, *CELLS); `meaning` (B, K, d); `azimuth` (N,) 0..1 of sensing tokens, from left to right.
     """
 
     layers: list[Tensor]
@@ -42,6 +42,7 @@ class Scene:
     columns: Tensor
     cells: Tensor
     meaning: Tensor
+    azimuth: Tensor
 
 
 @dataclass
@@ -75,15 +76,46 @@ class LinkBranch(nn.Module):
         return self.head(answers).reshape(batch, instructions, count, -1)
 
 
-class BeamBranch(LinkBranch):
-    """One query a beam, started from its azimuth and what radar and LiDAR see there: logits (B, K, 2, BEAMS)."""
+class BeamBranch(nn.Module):
+    """One query a beam, started from its azimuth and what radar and LiDAR see there: logits (B, K, 2, BEAMS).
+
+    What each beam's query has found is matched with what the instruction's own tokens have become in the last layer:
+    logit_k = <A q_k, B t> / sqrt(d) + head(q_k).
+    """
 
     def __init__(self, shape: Shape, task: Task) -> None:
-        super().__init__(shape, shape.model // 2, 2)
+        super().__init__()
         self.azimuth = shape.azimuth
+        self.attention = SequentialAttention(shape.model, shape.model // 2, shape.layers, spots=True)
+        self.ask = nn.Linear(shape.model, shape.model)
+        self.found = nn.Linear(shape.model, 2 * shape.model)
+        self.wanted = nn.Linear(shape.model, 2 * shape.model)
+        self.head = nn.Sequential(nn.Linear(shape.model, shape.model), nn.GELU(approximate="tanh"), nn.Linear(shape.model, 2))
 
     def forward(self, scene: Scene) -> Tensor:
-        return self.answer(self.azimuth(BEAMS) + scene.columns, scene).transpose(2, 3)
+        batch, instructions, model = scene.meaning.shape
+        start = self.azimuth(BEAMS) + scene.columns
+        queries = (start[:, None] + self.ask(scene.meaning)[:, :, None]).reshape(batch, instructions * BEAMS, model)
+        bias = visible(scene.valid, groups(BEAMS, instructions), scene.token_group, scene.layers[0].dtype)
+        answers = self.attention(queries, scene.layers, bias, self._distance(scene, instructions))
+        answers = answers.reshape(batch, instructions, BEAMS, model)
+        found = self.found(answers).unflatten(3, (2, model)).transpose(2, 3)
+        wanted = self.wanted(_last_words(scene)).unflatten(2, (2, model))[..., None]
+        return (found @ wanted)[..., 0].float() * model**-0.5 + self.head(answers).transpose(2, 3).float()
+
+    def _distance(self, scene: Scene, instructions: int) -> Tensor:
+        """Distances (Q, T) in azimuth [views] of the queries and tokens; words are everywhere."""
+        beams = ((torch.arange(BEAMS) + 0.5) / BEAMS).repeat(instructions)
+        sensing = (beams[:, None] - scene.azimuth).abs()
+        return torch.cat([sensing, torch.zeros(len(beams), len(scene.token_group) - scene.sensing)], dim=1)
+
+
+def _last_words(scene: Scene) -> Tensor:
+    """Mean (B, K, d) of each instruction's tokens after the last layer; 0 for an empty one."""
+    batch, instructions, model = scene.meaning.shape
+    words = scene.layers[-1][:, scene.sensing :].reshape(batch, instructions, -1, model)
+    told = scene.valid[:, scene.sensing :].reshape(batch, instructions, -1, 1).to(words.dtype)
+    return (words * told).sum(dim=2) / told.sum(dim=2).clamp(min=1)
 
 
 class BlockageBranch(LinkBranch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -42,13 +43,14 @@ class Targets:
 class UncertaintyLoss(nn.Module):
     """L = sum_t L_t / (2 sigma_t^2) + log sigma_t with learned log sigma_t (Kendall, Gal, Cipolla 2018).
 
-    `power_temperature` [dB] softens the measured power profile into the target distribution over beams.
+    `power_temperature` [dB] softens the measured power profile into the target distribution over beams; `start` is the initial
+    log sigma by task, 0 for the others.
     """
 
-    def __init__(self, tasks: tuple[Task, ...], power_temperature: float) -> None:
+    def __init__(self, tasks: tuple[Task, ...], power_temperature: float, start: Mapping[str, float]) -> None:
         super().__init__()
         self.heads = {task.name: task.head for task in tasks}
-        self.log_sigma = nn.ParameterDict({task.name: nn.Parameter(torch.zeros(())) for task in tasks})
+        self.log_sigma = nn.ParameterDict({task.name: nn.Parameter(torch.tensor(start.get(task.name, 0.0))) for task in tasks})
         self.power_temperature = power_temperature
 
     def forward(self, outputs: dict[str, Tensor], targets: Targets) -> tuple[Tensor, dict[str, float]]:

@@ -17,7 +17,16 @@ from mmsense_ros.model.attention import groups, visible
 from mmsense_ros.model.backbone import Backbone
 from mmsense_ros.model.gate import ModalityGate
 from mmsense_ros.model.heads import BRANCHES, Scene, Shape
-from mmsense_ros.model.tokenizers import AzimuthEmbedding, CameraTokenizer, InstructionTokenizer, PolarPlaces, PolarTokenizer
+from mmsense_ros.model.tokenizers import (
+    CAMERA_TOKENS,
+    POLAR_TOKENS,
+    AzimuthEmbedding,
+    CameraTokenizer,
+    InstructionTokenizer,
+    PolarPlaces,
+    PolarTokenizer,
+    token_azimuths,
+)
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.snapshot import MODALITIES
 from mmsense_ros.tasks import Task
@@ -87,6 +96,7 @@ class MMSense(nn.Module):
             columns=sum(content.columns * weight for content, weight in zip(embedded[1:], weights[1:])),
             cells=torch.cat([content.cells * weight[..., None] for content, weight in zip(embedded[1:], weights[1:])], dim=1),
             meaning=(words * told).sum(dim=2) / told.sum(dim=2).clamp(min=1),
+            azimuth=torch.cat([token_azimuths(*CAMERA_TOKENS), *[token_azimuths(*POLAR_TOKENS)] * 2]),
         )
         return {"gate": gate} | {name: branch(scene) for name, branch in self.branches.items()}
 

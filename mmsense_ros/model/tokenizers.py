@@ -50,6 +50,11 @@ def fourier(place: Tensor, frequencies: int) -> Tensor:
     return torch.cat([phase.sin(), phase.cos()], dim=-1)
 
 
+def token_azimuths(rows: int, columns: int) -> Tensor:
+    """Azimuths (rows * columns,) of row-major tokens, 0 at the left edge of the view, 1 at the right one."""
+    return ((torch.arange(columns) + 0.5) / columns).repeat(rows)
+
+
 class PolarPlaces(nn.Module):
     """Embeddings of range-azimuth cells: shared azimuth embedding plus a learned one of range."""
 

@@ -52,6 +52,7 @@ class Recipe:
     mirror: float = 0.5  #: part of the snapshots seen in a mirror
     points_map: float = 0.5  #: part of the radar maps taken from detections instead of the cube
     power_temperature: float = 0.5  #: [dB]
+    log_sigma: dict[str, float] = field(default_factory=dict)  #: of the uncertainty loss, by task, at the start; else 0
     horizon: float = 0.5  #: [s]
     coverage: float = 0.9
 

@@ -40,7 +40,7 @@ class Trainer:
         self.model = MMSense(config, len(card.vocabulary), tasks).to(memory_format=torch.channels_last)
         self.average = MMSense(config, len(card.vocabulary), tasks)
         self.average.load_state_dict(self.model.state_dict())
-        self.loss = UncertaintyLoss(tasks, recipe.power_temperature)
+        self.loss = UncertaintyLoss(tasks, recipe.power_temperature, recipe.log_sigma)
         matrices = [p for p in self.model.parameters() if p.ndim > 1]
         others = [p for p in self.model.parameters() if p.ndim <= 1] + list(self.loss.parameters())
         groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
