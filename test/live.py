@@ -43,17 +43,24 @@ class Street:
 
     def __init__(self, environment: dict[str, str], sources: dict[str, tuple[str, str]] = SOURCES) -> None:
         self._context = Context()
-        os.environ |= {name: environment[name] for name in ("ROS_AUTOMATIC_DISCOVERY_RANGE", "FASTDDS_DEFAULT_PROFILES_FILE", "ROS_LOG_DIR")}
+        os.environ |= {
+            name: environment[name]
+            for name in ("ROS_AUTOMATIC_DISCOVERY_RANGE", "FASTDDS_DEFAULT_PROFILES_FILE", "ROS_LOG_DIR")
+        }
         os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = environment["FASTDDS_DEFAULT_PROFILES_FILE"]
         rclpy.init(args=[], context=self._context, domain_id=int(environment["ROS_DOMAIN_ID"]))
         self.node = rclpy.create_node("street", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
-        self.publishers = {name: self.node.create_publisher(message_class(kind), topic, 10) for name, (kind, topic) in sources.items()}
+        self.publishers = {
+            name: self.node.create_publisher(message_class(kind), topic, 10) for name, (kind, topic) in sources.items()
+        }
         self._instruction = self.node.create_publisher(message_class("std_msgs/msg/String"), "/instruction", LATCHED)
         self.results: list = []
         self.reports: dict[str, tuple[int, str, dict[str, str]]] = {}  #: status -> level, message, values
-        self.node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), "/sense/sensing", self.results.append, 100)
+        self.node.create_subscription(
+            message_class("mmsense_ros/msg/SensingResult"), "/sense/sensing", self.results.append, 100
+        )
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._report, 10)
         self.clock: Callable[[], int] = lambda: self.node.get_clock().now().nanoseconds  #: stamps of frames [ns]
         self.generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The real node around a Parrot instead of a model: `parrot_node.py SECONDS_PER_INFERENCE --ros-args ...`. Says what was imported."""
+"""The real node around a Parrot instead of a model: `parrot_node.py SECONDS_PER_INFERENCE --ros-args ...`."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("mmsense_ros.msg", reason="needs the installed package with its messages")
 
-from live import SOURCES, TYPES, Street, end, running  # noqa: E402
+from live import SOURCES, TYPES, Street, end, running
 
-from mmsense_ros.messages.camera import image_message  # noqa: E402
-from mmsense_ros.messages.sensing import sensing_of  # noqa: E402
-from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, CameraReading  # noqa: E402
+from mmsense_ros.messages.camera import image_message
+from mmsense_ros.messages.sensing import sensing_of
+from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, CameraReading
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(90)]
 ERROR, WARN, OK = 2, 1, 0
@@ -122,7 +122,10 @@ def test_a_compressed_camera_is_followed_and_a_wrong_type_named(ros_environment,
     from mmsense_ros.messages.types import header
     from mmsense_ros.ros.types import RclpyTypes
 
-    sources = SOURCES | {CAMERA: ("sensor_msgs/msg/CompressedImage", "/camera/image_raw"), LIDAR: ("std_msgs/msg/String", "/lidar/points")}
+    sources = SOURCES | {
+        CAMERA: ("sensor_msgs/msg/CompressedImage", "/camera/image_raw"),
+        LIDAR: ("std_msgs/msg/String", "/lidar/points"),
+    }
     street = Street(ros_environment, sources)
     try:
         with running(ros_environment, tmp_path):
@@ -132,7 +135,10 @@ def test_a_compressed_camera_is_followed_and_a_wrong_type_named(ros_environment,
             def compressed(sensors=()):
                 stamp = make((RADAR,))
                 message = RclpyTypes()(
-                    "sensor_msgs/msg/CompressedImage", header=header(TYPES, stamp, "camera_optical"), format="jpeg", data=TYPES.payload(jpeg)
+                    "sensor_msgs/msg/CompressedImage",
+                    header=header(TYPES, stamp, "camera_optical"),
+                    format="jpeg",
+                    data=TYPES.payload(jpeg),
                 )
                 street.publishers[CAMERA].publish(message)
                 return stamp

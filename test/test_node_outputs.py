@@ -10,10 +10,10 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("mmsense_ros.msg", reason="needs the installed package with its messages")
 
-from live import Street, running  # noqa: E402
+from live import Street, running
 
-from mmsense_ros.messages.header import stamp_of  # noqa: E402
-from mmsense_ros.ros.types import message_class  # noqa: E402
+from mmsense_ros.messages.header import stamp_of
+from mmsense_ros.ros.types import message_class
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(90)]
 
@@ -70,7 +70,9 @@ def test_instruction_and_state_change_while_it_runs(ros_environment, street, tmp
 
     def set_text(name: str, words: str):
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=words)
-        answer = call(street, "rcl_interfaces/srv/SetParameters", "/sense/set_parameters", parameters=[Parameter(name=name, value=value)])
+        answer = call(
+            street, "rcl_interfaces/srv/SetParameters", "/sense/set_parameters", parameters=[Parameter(name=name, value=value)]
+        )
         return answer.results[0]
 
     def change(transition: int) -> bool:

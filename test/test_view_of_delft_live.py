@@ -11,14 +11,14 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("mmsense_ros.msg", reason="needs the installed package with its messages")
 
-from live import TYPES, Street, running  # noqa: E402
+from live import TYPES, Street, running
 
-from mmsense_ros.data.view_of_delft import frame  # noqa: E402
-from mmsense_ros.messages.camera import image_message  # noqa: E402
-from mmsense_ros.messages.header import stamp_of  # noqa: E402
-from mmsense_ros.messages.lidar import lidar_message  # noqa: E402
-from mmsense_ros.messages.radar import radar_points_message  # noqa: E402
-from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR  # noqa: E402
+from mmsense_ros.data.view_of_delft import frame
+from mmsense_ros.messages.camera import image_message
+from mmsense_ros.messages.header import stamp_of
+from mmsense_ros.messages.lidar import lidar_message
+from mmsense_ros.messages.radar import radar_points_message
+from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR
 
 FRAMES = Path(__file__).parent.parent.parent / "shared" / "real" / "view_of_delft"
 MESSAGES = {CAMERA: image_message, RADAR: radar_points_message, LIDAR: lidar_message}

@@ -1,4 +1,4 @@
-"""`mmsense demo`: a street replayed over DDS, at real rate, into the node in a second process; a live table, then the figures."""
+"""`mmsense demo`: a street replayed over DDS, at real rate, into the node in a second process; a live table, then figures."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from mmsense_ros.errors import ConfigError
 from mmsense_ros.evaluation.report import Score
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.model_card import ModelCard
+from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.demo_pictures import draw_pictures
 from mmsense_ros.ros.demo_table import live_table
-from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.player import Player
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.sensing import Sensing
@@ -94,7 +94,8 @@ def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "") -> 
         draw_pictures(recording, card, heard.results, out)
     latency = summary["latency_ms"]
     console.print(
-        f"{heard.sent} camera frames, {summary['snapshots']} snapshots, {summary['published']} results, {summary['dropped']} dropped; "
+        f"{heard.sent} camera frames, {summary['snapshots']} snapshots, {summary['published']} results, "
+        f"{summary['dropped']} dropped; "
         f"latency p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms; see {out}"
     )
     return 0
@@ -165,7 +166,9 @@ def _unheard(recording: Recording) -> set[str]:
     return set(recording.bag.types) - wanted
 
 
-def _await_node(recording: Recording, player: Player, node: Node, executor: SingleThreadedExecutor, process: subprocess.Popen) -> None:
+def _await_node(
+    recording: Recording, player: Player, node: Node, executor: SingleThreadedExecutor, process: subprocess.Popen
+) -> None:
     """Until the node hears every sensor and is heard. Raises NodeFailed."""
     limit = time.monotonic() + START_LIMIT
     topics = [topic for name, topic in recording.topics.items() if name in MODALITIES]

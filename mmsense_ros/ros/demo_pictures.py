@@ -39,7 +39,9 @@ def draw_pictures(recording: Recording, card: ModelCard, results: Mapping[int, S
         picture = overlay.draw(reading.image, results[reading.stamp])
         if reading.stamp == fullest:
             cv2.imwrite(str(out / "overlay.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        film.append(cv2.resize(picture, (GIF_WIDTH, picture.shape[0] * GIF_WIDTH // picture.shape[1]), interpolation=cv2.INTER_AREA))
+        film.append(
+            cv2.resize(picture, (GIF_WIDTH, picture.shape[0] * GIF_WIDTH // picture.shape[1]), interpolation=cv2.INTER_AREA)
+        )
     if hasattr(cv2, "imwriteanimation"):
         write_gif(out / "overlay.gif", film)
     else:

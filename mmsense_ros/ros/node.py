@@ -1,7 +1,8 @@
 """The lifecycle node `sense`: parameters in, readings to the synchronizer, snapshots to the worker, answers out.
 
-Everything but inference runs in the executor's one thread, publishing included: the worker hands its answers back through a guard
-condition, so that no transition, parameter or counter can change between an answer and its publication, and nothing needs a lock.
+Everything but inference runs in the executor's one thread, publishing included: the worker hands its answers back through a
+guard condition, so that no transition, parameter or counter can change between an answer and its publication, and nothing
+needs a lock.
 """
 
 from __future__ import annotations

@@ -21,7 +21,11 @@ IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedIm
 CLOUD, CUBE = "sensor_msgs/msg/PointCloud2", "mmsense_ros/msg/RadarCube"
 #: Message types each sensor may come as and the topics they are expected on (remappable), best first.
 SOURCES = {
-    CAMERA: ((IMAGE, "camera/image_raw"), (COMPRESSED_IMAGE, "camera/image_raw"), (COMPRESSED_IMAGE, "camera/image_raw/compressed")),
+    CAMERA: (
+        (IMAGE, "camera/image_raw"),
+        (COMPRESSED_IMAGE, "camera/image_raw"),
+        (COMPRESSED_IMAGE, "camera/image_raw/compressed"),
+    ),
     RADAR: ((CLOUD, "radar/points"), (CUBE, "radar/cube")),
     LIDAR: ((CLOUD, "lidar/points"),),
 }
@@ -29,7 +33,7 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Declared:
-    """One parameter. `low` and `high` bound numbers, `choices` texts; what is not `live` is fixed while the node is configured."""
+    """One parameter. `low` and `high` bound numbers, `choices` texts; what is not `live` is fixed while configured."""
 
     name: str
     default: Any
@@ -56,8 +60,15 @@ class Declared:
 
 def _sensor(name: str) -> tuple[Declared, ...]:
     return (
-        Declared(f"{name}.type", "auto", "message type it comes as; auto: what is published", choices=("auto", *dict(SOURCES[name]))),
-        Declared(f"{name}.reliability", "best_effort", "QoS asked for: reliable does not hear best-effort publishers", choices=("best_effort", "reliable")),
+        Declared(
+            f"{name}.type", "auto", "message type it comes as; auto: what is published", choices=("auto", *dict(SOURCES[name]))
+        ),
+        Declared(
+            f"{name}.reliability",
+            "best_effort",
+            "QoS asked for: reliable does not hear best-effort publishers",
+            choices=("best_effort", "reliable"),
+        ),
         Declared(f"{name}.depth", 5, "QoS depth: messages kept while the node is busy", 1, 100),
         Declared(f"{name}.offset", 0.0, "added to its stamps where they are compared [s], e.g. half a sweep", -1.0, 1.0),
         Declared(f"{name}.max_age", 0.2, "largest distance of its stamp to the reference's [s]", 0.001, 5.0),
@@ -84,7 +95,7 @@ PARAMETERS = (
     Declared("sync.max_jump", 0.5, "larger steps of a stamp are faults or a clock that jumped [s]", 0.01, 60.0),
     Declared("sync.stand_in", 0.5, "after so long without the reference, another sensor leads [s]", 0.05, 60.0),
     Declared("sync.queue", 32, "readings kept of each sensor", 2, 1000),
-    Declared("sync.stamp_policy", "reject", "zero and absurd stamps: reject the message, or use its arrival", choices=("reject", "arrival")),
+    Declared("sync.stamp_policy", "reject", "zero and absurd stamps: reject, or use the arrival", choices=("reject", "arrival")),
     Declared("markers.lifetime", 0.5, "after which a marker vanishes if nothing follows [s]", 0.05, 10.0, live=True),
     Declared("overlay.rate", 10.0, "most pictures a second on ~/overlay [Hz]", 0.1, 60.0, live=True),
     Declared("diagnostics.period", 1.0, "time between two reports on /diagnostics [s]", 0.1, 60.0),

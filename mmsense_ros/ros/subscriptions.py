@@ -1,4 +1,4 @@
-"""One sensor topic: its messages become readings, and what is wrong with it is said once in the log and until mended in diagnostics."""
+"""One sensor topic: its messages become readings; what is wrong is said once in the log, and in diagnostics until mended."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class SensorTopic:
 
     def follow(self) -> None:
         """Change to another source if only that is published."""
-        offered = {topic: {p.topic_type for p in self._node.get_publishers_info_by_topic(topic)} for _, topic in self._settings.sources}
+        offered = {
+            topic: {p.topic_type for p in self._node.get_publishers_info_by_topic(topic)} for _, topic in self._settings.sources
+        }
         if self._type in offered[self._source]:
             return
         for kind, topic in self._settings.sources:
@@ -81,7 +83,9 @@ class SensorTopic:
     def _open(self, kind: str, topic: str) -> None:
         self._type, self._source, self.topic = kind, topic, self._node.resolve_topic_name(topic)
         self._convert = _converter(self.name, kind, self._settings.doppler_sign)
-        events = SubscriptionEventCallbacks(incompatible_qos=lambda _: self._say(self._graph_fault()), use_default_callbacks=False)
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=lambda _: self._say(self._graph_fault()), use_default_callbacks=False
+        )
         self._subscription = subscribe(self._node, message_class(kind), topic, self._take, self._settings.qos, events)
 
     def _take(self, message: Any) -> None:
@@ -115,11 +119,13 @@ class SensorTopic:
         wanted, welcome = self._type, " or ".join(dict(self._settings.sources))
         others = sorted({p.topic_type for p in publishers} - {wanted})
         if others and all(p.topic_type != wanted for p in publishers):
-            return f"{self.topic} is published as {', '.join(others)}, which is not {welcome}; remap the topic, or see {self.name}.type"
+            fault = f"{self.topic} is published as {', '.join(others)}, which is not {welcome}"
+            return f"{fault}; remap the topic, or see {self.name}.type"
         for publisher in publishers:
             verdict, why = qos_check_compatible(publisher.qos_profile, self._settings.qos)
             if publisher.topic_type == wanted and verdict == QoSCompatibility.ERROR:
-                fault = f"{self.topic} is offered by {publisher.node_name} with another QoS than asked for ({why.strip().rstrip('.;')})"
+                reason = why.strip().rstrip(".;")
+                fault = f"{self.topic} is offered by {publisher.node_name} with another QoS than asked for ({reason})"
                 return f"{fault}; set {self.name}.reliability to {publisher.qos_profile.reliability.name.lower()}"
         return ""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import array
 import importlib
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 
-@lru_cache(maxsize=None)
+@cache
 def message_class(type_name: str) -> type:
     """Class of e.g. `sensor_msgs/msg/Image`. Raises ImportError if its package is not installed."""
     package, kind, name = type_name.split("/")

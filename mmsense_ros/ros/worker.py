@@ -13,8 +13,8 @@ Result = TypeVar("Result")
 class Worker(Generic[Job, Result]):
     """Runs `work(job)` in its own thread and hands `(job, result or exception)` to `take()`, announced by `ready()`.
 
-    `submit` never blocks: a job still waiting in the slot is overwritten and counted in `overwritten`. `ready` is called from the
-    worker's thread and must only wake somebody up.
+    `submit` never blocks: a job still waiting in the slot is overwritten and counted in `overwritten`. `ready` is called from
+    the worker's thread and must only wake somebody up.
     """
 
     def __init__(self, work: Callable[[Job], Result], ready: Callable[[], None]) -> None:
