@@ -17,19 +17,32 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("mmsense_ros.msg", reason="needs the installed package with its messages")
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
+HERE = Path(__file__).parent
+#: The demo around another node than the real one: `NODE BAG SECONDS OUT`.
+AROUND = """
+import sys
+from pathlib import Path
+from mmsense_ros.instruction import Vocabulary
+from mmsense_ros.model_card import ModelCard
+from mmsense_ros.ros import demo
+demo.NODE = eval(sys.argv[1])
+demo.ModelCard.load = lambda _: ModelCard(vocabulary=Vocabulary(("car",)))
+sys.exit(demo.run(Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])))
+"""
+PARROT = (sys.executable, str(HERE / "parrot_node.py"), "0")
 
-def demo(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "mmsense_ros.cli", "demo", *arguments]
-    return subprocess.run(
-        command, env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=110, check=False
-    )
+
+def start(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess:
+    environment = environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=110, check=False)
 
 
-@pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="needs the model that is shipped")
-def test_demo_replays_scores_and_draws(ros_environment, tmp_path: Path):
-    bag, out = write_bag(tmp_path / "bag", best=(20,) * 30), tmp_path / "out"
-    done = demo(ros_environment, "--bag", str(bag), "--seconds", "3", "--out", str(out))
-    assert done.returncode == 0, done.stderr
+def demo(environment: dict[str, str], bag: Path, out: Path, node: tuple[str, ...] = PARROT) -> subprocess.CompletedProcess:
+    return start(environment, "-c", AROUND, repr(node), str(bag), "3", str(out))
+
+
+def check(out: Path) -> dict:
+    """What the demo leaves behind."""
     summary = json.loads((out / "summary.json").read_text())
     assert summary["camera_frames"] == 30
     assert 20 <= summary["published"] == summary["frames"] <= summary["snapshots"] <= 30
@@ -37,13 +50,38 @@ def test_demo_replays_scores_and_draws(ros_environment, tmp_path: Path):
     assert {"beam", "baseline", "oracle", "per_task", "latency_ms", "engine"} <= summary.keys()
     assert summary["baseline"]["top1"] == 1.0
     assert cv2.imread(str(out / "overlay.png")).shape[1] == 1280
-    assert 0 < (out / "overlay.gif").stat().st_size < 3_000_000
+    films = [file for name in ("overlay.gif", "overlay.mp4") if (file := out / name).exists()]
+    assert len(films) == 1 and 0 < films[0].stat().st_size < 3_000_000
+    return summary
 
 
+def test_what_comes_back_is_scored_and_drawn(ros_environment, tmp_path: Path):
+    bag, out = write_bag(tmp_path / "bag", best=(20,) * 30), tmp_path / "out"
+    done = demo(ros_environment, bag, out)
+    assert done.returncode == 0, done.stderr
+    assert check(out)["engine"] == {"name": "parrot", "precision": "fp32"}
+    assert "serve the car" in done.stderr  # the live table; the instruction went to the node and back
+
+
+def test_a_node_that_ends_too_early_is_reported_with_its_log(ros_environment, tmp_path: Path):
+    bag = write_bag(tmp_path / "bag", best=(20,) * 10)
+    done = demo(ros_environment, bag, tmp_path / "out", (sys.executable, "-c", "import sys; print('out of luck'); sys.exit(3)"))
+    assert done.returncode == 1
+    assert "exit code 3" in done.stderr and "out of luck" in done.stderr
+
+
+@pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="needs the model that is shipped")
+def test_the_shipped_model_from_the_command_line(ros_environment, tmp_path: Path):
+    bag, out = write_bag(tmp_path / "bag", best=(20,) * 30), tmp_path / "out"
+    words = ("-m", "mmsense_ros.cli", "demo", "--bag", str(bag), "--seconds", "3", "--out", str(out))
+    done = start(ros_environment, *words)
+    assert done.returncode == 0, done.stderr
+    assert check(out)["engine"]["name"] in ("openvino", "onnxruntime")
+
+
+@pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="needs the model that is shipped")
 def test_a_bag_without_a_sensor_is_refused(ros_environment, tmp_path: Path):
-    if not SHIPPED_MODEL.is_file():
-        pytest.skip("needs the model that is shipped")
     bag = write_bag(tmp_path / "bag", best=(20,), leave_out=("/lidar/points",))
-    done = demo(ros_environment, "--bag", str(bag), "--out", str(tmp_path / "out"))
+    done = start(ros_environment, "-m", "mmsense_ros.cli", "demo", "--bag", str(bag), "--out", str(tmp_path / "out"))
     assert done.returncode == 2
     assert "/lidar/points" in done.stderr and str(bag) in done.stderr

@@ -36,6 +36,7 @@ from mmsense_ros.ros.types import message_class
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA, MODALITIES
 
+NODE = (sys.executable, "-m", "mmsense_ros.ros.node")
 SEED = 2025  #: of the street that is simulated; training never sees it
 START_LIMIT, END_LIMIT = 90.0, 15.0  #: [s] for the node to become active, and to end
 LAST_WORDS = 1.5  #: [s] after the last message, for the last results and a last /diagnostics
@@ -117,7 +118,7 @@ def _node_process(calibration: Path, log: Path, model: str | Path) -> Iterator[s
     """The node; ended by SIGINT, as a user would."""
     settings = {"calibration": calibration.resolve()} | ({"model": Path(model).resolve()} if model else {})
     words = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
-    command = [sys.executable, "-m", "mmsense_ros.ros.node", "--ros-args", *words]
+    command = [*NODE, "--ros-args", *words]
     with log.open("w") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONSAFEPATH": "1"})
         try:

@@ -25,9 +25,7 @@ def live_table(sensing: Sensing | None, diagnostics: Mapping[str, Mapping[str, s
     beam, ahead = sensing.beam, sensing.beam_ahead
     azimuth = math.degrees(Codebook(beams=len(beam.probabilities)).azimuths[beam.best])
     sweep = f"sweep {len(beam.sweep_set)} of {len(beam.probabilities)} for {beam.coverage:.0%}"
-    head.add_row(
-        "beam", f"{beam.best} ({azimuth:+.0f}°, p {beam.probabilities.max():.2f}); {sweep}; {ahead.best} in {ahead.horizon:g} s"
-    )
+    head.add_row("beam", f"{beam.best} ({azimuth:+.0f}°, p {beam.probabilities.max():.2f}); {sweep}; next {ahead.best}")
     head.add_row(
         "blocked", f"{_bar(sensing.blockage)} {sensing.blockage:4.0%} now, {sensing.blockage_ahead:4.0%} in {ahead.horizon:g} s"
     )

@@ -95,7 +95,7 @@ PARAMETERS = (
     Declared("sync.max_jump", 0.5, "larger steps of a stamp are faults or a clock that jumped [s]", 0.01, 60.0),
     Declared("sync.stand_in", 0.5, "after so long without the reference, another sensor leads [s]", 0.05, 60.0),
     Declared("sync.queue", 32, "readings kept of each sensor", 2, 1000),
-    Declared("sync.stamp_policy", "reject", "zero and absurd stamps: reject, or use the arrival", choices=("reject", "arrival")),
+    Declared("sync.stamp_policy", "reject", "zero, absurd stamps: reject, or use the arrival", choices=("reject", "arrival")),
     Declared("markers.lifetime", 0.5, "after which a marker vanishes if nothing follows [s]", 0.05, 10.0, live=True),
     Declared("overlay.rate", 10.0, "most pictures a second on ~/overlay [Hz]", 0.1, 60.0, live=True),
     Declared("diagnostics.period", 1.0, "time between two reports on /diagnostics [s]", 0.1, 60.0),
