@@ -53,7 +53,7 @@ def test_results_instructions_a_missing_sensor_and_a_clean_end(ros_environment, 
         assert gates[RADAR] == 0.0 and gates[CAMERA] + gates[LIDAR] == pytest.approx(1.0)
         street.until(lambda: level(street, RADAR) > OK, sensors=(CAMERA, LIDAR))
         assert "/radar/points" in street.reports[RADAR][1]
-        assert level(street, "perception") == OK
+        assert level(street, "perception") < ERROR
 
         values = street.reports["perception"][2]
         assert float(values["total p50 [ms]"]) <= float(values["total p95 [ms]"]) <= float(values["total p99 [ms]"])
