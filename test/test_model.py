@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from mmsense_ros.errors import ModelError  # noqa: E402
 from mmsense_ros.instruction import LENGTH, Vocabulary  # noqa: E402
 from mmsense_ros.model.attention import SequentialAttention, groups, visible  # noqa: E402
 from mmsense_ros.model.export import INPUTS, OneInstruction, export  # noqa: E402
+from mmsense_ros.model.heads import Pointer  # noqa: E402
 from mmsense_ros.model.losses import CellTargets, beam_loss, cell_loss  # noqa: E402
 from mmsense_ros.model.mmsense import MMSense, ModelConfig, load_model, save_model  # noqa: E402
+from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS  # noqa: E402
 from mmsense_ros.model_card import ModelCard  # noqa: E402
 from mmsense_ros.tasks import load_tasks  # noqa: E402
 
@@ -49,6 +52,7 @@ def test_outputs_have_the_documented_shapes(model: MMSense) -> None:
         "objects": (2, 512, 21),
         "traffic": (2, 4),
         "people": (2, 512, 8),
+        "grounding": (2, 3, 512),
     }
     assert (outputs["traffic"] >= 0).all()
 
@@ -102,6 +106,25 @@ def test_sequential_attention_reads_every_layer_and_only_what_is_visible() -> No
         hidden[depth][0, 1] += 1
         assert (attention(queries, seen, bias) - before).abs().max() > 1e-4
         torch.testing.assert_close(attention(queries, hidden, bias), before)
+
+
+@torch.no_grad()
+def test_the_pointer_turns_the_cell_that_is_meant_into_beams() -> None:
+    torch.manual_seed(0)
+    pointer = Pointer(32).eval()
+    for part in (pointer.drift.weight, pointer.drift.bias):
+        part.zero_()
+    features, output = torch.zeros(1, CELL_CHANNELS, *CELLS), torch.full((1, 512, 21), -9.0)
+    output[0, [5 * 32 + 8, 9 * 32 + 20], 0] = 4  # two vehicles, in columns 8 and 20 of 32
+    output[0, 5 * 32 + 8, 12] = 0.25  # the first a quarter of a cell to the right
+    output[0, 9 * 32 + 20, 12] = 0
+    scene = SimpleNamespace(vehicles=(features, output), meaning=torch.zeros(1, 1, 32))
+    logits, cells = pointer(scene)
+    assert set(cells[0, 0].topk(2).indices.tolist()) == {5 * 32 + 8, 9 * 32 + 20}
+    assert set(logits[0, 0, 0].topk(3).indices.tolist()) == {17, 40, 41}
+    features[0, :, 5, 8] = pointer.key.weight[:, :, 0, 0].T @ pointer.query(scene.meaning)[0, 0] * 50
+    logits, cells = pointer(scene)
+    assert cells[0, 0].argmax() == 5 * 32 + 8 and logits[0, 0].argmax(dim=-1).tolist() == [17, 17]
 
 
 def test_beam_loss_is_least_at_the_measured_profile() -> None:

@@ -54,6 +54,7 @@ def street(path: Path, seed: int, data: Data) -> None:
         arrays["blocked"][row] = row % 2
         arrays["pathloss"][row] = 90
         arrays["served"][row, 0] = True
+        arrays["terminals"][row, 0] = 0
         arrays["phrases"][row] = [[b"the red bus on the left", b"serve the bus"]] * data.targets
     with path.open("wb") as file:
         np.savez(file, **arrays)
@@ -128,11 +129,11 @@ def test_a_simulated_street_is_prepared_as_it_is(tmp_path: Path) -> None:
     arrays = np.load(tmp_path / "street.npz")
     assert arrays["served"].any() and arrays["camera"].std() > 10 and arrays["lidar"].any() and arrays["radar_cube"].any()
     clear = arrays["served"] & (arrays["blocked"][..., 0] == 0)
-    here = ~np.isnan(arrays["objects"][..., 0])
-    azimuth = np.arctan2(arrays["objects"][..., 3], arrays["objects"][..., 2])
+    assert (arrays["terminals"][arrays["served"]] >= 0).all()
     for row, slot in zip(*np.nonzero(clear)):
-        beams = Codebook().beam_of(azimuth[row][here[row]])
-        assert np.abs(beams - arrays["power"][row, slot, 0].argmax()).min() <= 3  # the best beam points at some vehicle
+        vehicle = arrays["objects"][row, arrays["terminals"][row, slot]]
+        points_at = Codebook().beam_of(np.arctan2(vehicle[3], vehicle[2]))
+        assert abs(points_at - arrays["power"][row, slot, 0].argmax()) <= 3
         assert all(words_of(phrase.decode()) for phrase in arrays["phrases"][row, slot])
     again = tmp_path / "again.npz"
     preparation.prepare_street(again, 3, settings, 0.5)
@@ -160,6 +161,8 @@ def test_targets_decode_to_the_truth(sampler: Sampler) -> None:
         assert found.label == "bus"
         np.testing.assert_allclose((*found.position, *found.velocity, *found.size, found.yaw), truth[2:12], atol=1e-3)
         assert cells.heat[row, cells.cell[mine]] == 1 and (cells.heat[row] > 0.99).sum() == 1
+    mine = batch.targets.served
+    assert batch.targets.cell[mine].tolist() == cells.cell.tolist() and (batch.targets.cell[~mine] == -1).all()
     assert batch.targets.traffic.tolist() == [[0, 0, 1, 0]] * 4
 
 
@@ -173,6 +176,7 @@ def test_a_mirror_mirrors_everything(sampler: Sampler) -> None:
     torch.testing.assert_close(lit[0], lit[1])
     columns = [batch.targets.objects.cell % 32 for batch in (plain, seen)]
     torch.testing.assert_close(columns[0], 31 - columns[1])
+    torch.testing.assert_close(seen.targets.cell[seen.targets.served], seen.targets.objects.cell)
     words = sampler.data.vocabulary()
     assert words.encode("right")[0] in seen.instructions and words.encode("left")[0] not in seen.instructions
 
