@@ -1,15 +1,15 @@
-"""The sensing node on one unit's sensors: `ros2 launch mmsense_ros sense.launch.py [ARGUMENT:=VALUE ...]`; --show-args lists them."""
+"""The sensing node on one unit's sensors: `ros2 launch mmsense_ros sense.launch.py`; --show-args lists the arguments."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 
-from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from mmsense_ros.ros.dds import PROFILE_VARIABLES
 from mmsense_ros.share import shared_file
 
@@ -74,8 +74,8 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         actions.append(ExecuteProcess(cmd=replay, output="screen", on_exit=Shutdown(reason="the bag has ended")))
     if given["rviz"].lower() == "true":
         seen = heard | {f"/sense/{name}": f"{space}/sense/{name}" for name in ("overlay", "markers")}
-        config = ["-d", str(shared_file("config/mmsense.rviz"))]
-        actions.append(Node(package="rviz2", executable="rviz2", arguments=config, parameters=[sim_time], remappings=list(seen.items())))
+        view = {"arguments": ["-d", str(shared_file("config/mmsense.rviz"))], "remappings": list(seen.items())}
+        actions.append(Node(package="rviz2", executable="rviz2", parameters=[sim_time], **view))
     return actions
 
 

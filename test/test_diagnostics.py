@@ -6,10 +6,10 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 
-from builtin_interfaces.msg import Time  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
 
-from mmsense_ros.ros.diagnostics import LATENCIES, WINDOW, Latencies, Ledger, Meter, Status, diagnostic_array  # noqa: E402
+from mmsense_ros.ros.diagnostics import LATENCIES, WINDOW, Latencies, Ledger, Meter, Status, diagnostic_array
 
 pytestmark = pytest.mark.ros
 ENGINE = {"engine": "parrot", "precision": "fp32"}

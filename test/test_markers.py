@@ -10,14 +10,15 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 
-from visualization_msgs.msg import Marker  # noqa: E402
+from visualization_msgs.msg import Marker
 
-from mmsense_ros.codebook import Codebook  # noqa: E402
-from mmsense_ros.ros.markers import REACH, Markers  # noqa: E402
-from mmsense_ros.sensing import BeamForecast, ModalityState, SensedObject, SensedPerson, Sensing  # noqa: E402
+from mmsense_ros.codebook import Codebook
+from mmsense_ros.ros.markers import REACH, Markers
+from mmsense_ros.sensing import BeamForecast, ModalityState, SensedObject, SensedPerson, Sensing
 
 pytestmark = pytest.mark.ros
 CODEBOOK = Codebook()
+THERE = {"camera": True, "radar": False, "lidar": True}
 BUS = SensedObject("bus", (20.0, -4.0, -2.0), (3.0, 4.0, 0.0), (12.0, 2.5, 3.0), math.pi / 2, 0.9)
 WALKER = SensedPerson((8.0, 2.0, -3.0), "wave", 0.8, 0.7)
 
@@ -33,7 +34,7 @@ def sensing(**changes) -> Sensing:
         stamp=7_000_000_250,
         frame_id="antenna_array",
         instruction="",
-        modalities=tuple(ModalityState(name, name != "radar", 0.5 * (name != "radar"), 0.0) for name in ("camera", "radar", "lidar")),
+        modalities=tuple(ModalityState(name, there, there / 2, 0.0) for name, there in THERE.items()),
         beam=forecast(10),
         beam_ahead=forecast(30, 0.5),
         blockage=0.0,

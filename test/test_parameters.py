@@ -9,10 +9,10 @@ import yaml
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 
-from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.parameter import Parameter
 
-from mmsense_ros.ros.parameters import PARAMETERS, check  # noqa: E402
-from mmsense_ros.share import shared_file  # noqa: E402
+from mmsense_ros.ros.parameters import PARAMETERS, check
+from mmsense_ros.share import shared_file
 
 pytestmark = pytest.mark.ros
 

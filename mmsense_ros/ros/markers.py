@@ -82,9 +82,9 @@ def _objects(objects: tuple[SensedObject, ...]) -> Iterator[Marker]:
         arrow = _marker("velocities", number, Marker.ARROW, colour, 0.9, (0.15, 0.35, 0.4))
         arrow.points = [_point(thing.position), _point(np.add(thing.position, thing.velocity))]
         yield arrow
-        x, y, z = thing.position
         words = f"{thing.label} {math.hypot(*thing.velocity[:2]):.0f} m/s"
-        yield _text("object_labels", number, words, Point(x=float(x), y=float(y), z=float(z + thing.size[2] / 2 + TEXT_HEIGHT)), WHITE)
+        above = np.add(thing.position, (0.0, 0.0, thing.size[2] / 2 + TEXT_HEIGHT))
+        yield _text("object_labels", number, words, _point(above), WHITE)
 
 
 def _people(people: tuple[SensedPerson, ...]) -> Iterator[Marker]:
@@ -92,8 +92,7 @@ def _people(people: tuple[SensedPerson, ...]) -> Iterator[Marker]:
         body = _marker("people", number, Marker.CYLINDER, PERSON, 0.3 + 0.6 * person.score, (0.6, 0.6, 1.75))
         body.pose.position = _point(person.position)
         yield body
-        x, y, z = person.position
-        yield _text("people_labels", number, person.activity, Point(x=float(x), y=float(y), z=float(z + 1.6)), PERSON)
+        yield _text("people_labels", number, person.activity, _point(np.add(person.position, (0.0, 0.0, 1.6))), PERSON)
 
 
 def _marker(ns: str, number: int, kind: int, colour: Colour, alpha: float, size: tuple[float, float, float]) -> Marker:
