@@ -27,10 +27,10 @@ class ModelCard:
 
     vocabulary: Vocabulary
     sha256: str = ""
-    codebook: Codebook = Codebook()
-    grid: PolarGrid = PolarGrid()
+    codebook: Codebook = field(default_factory=Codebook)
+    grid: PolarGrid = field(default_factory=PolarGrid)
     camera_size: tuple[int, int] = (160, 120)  #: (width, height) [pixels]
-    anchors: AnchorGrid = AnchorGrid()
+    anchors: AnchorGrid = field(default_factory=AnchorGrid)
     modalities: tuple[str, ...] = MODALITIES
     objects: tuple[str, ...] = OBJECT_LABELS
     activities: tuple[str, ...] = ACTIVITIES

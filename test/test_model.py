@@ -10,16 +10,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the model needs the extra `train`")
 
-from mmsense_ros.errors import ModelError  # noqa: E402
-from mmsense_ros.instruction import LENGTH, Vocabulary  # noqa: E402
-from mmsense_ros.model.attention import SequentialAttention, groups, visible  # noqa: E402
-from mmsense_ros.model.export import INPUTS, OneInstruction, export  # noqa: E402
-from mmsense_ros.model.heads import Pointer  # noqa: E402
-from mmsense_ros.model.losses import CellTargets, beam_loss, cell_loss  # noqa: E402
-from mmsense_ros.model.mmsense import MMSense, ModelConfig, load_model, save_model  # noqa: E402
-from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS  # noqa: E402
-from mmsense_ros.model_card import ModelCard  # noqa: E402
-from mmsense_ros.tasks import load_tasks  # noqa: E402
+from mmsense_ros.errors import ModelError
+from mmsense_ros.instruction import LENGTH, Vocabulary
+from mmsense_ros.model.attention import SequentialAttention, groups, visible
+from mmsense_ros.model.export import INPUTS, OneInstruction, export
+from mmsense_ros.model.heads import Pointer
+from mmsense_ros.model.losses import CellTargets, beam_loss, cell_loss
+from mmsense_ros.model.mmsense import MMSense, ModelConfig, load_model, save_model
+from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
+from mmsense_ros.model_card import ModelCard
+from mmsense_ros.tasks import load_tasks
 
 SMALL = ModelConfig(model=32, heads=1, layers=2)
 CARD = ModelCard(Vocabulary(("bus", "car", "red")))

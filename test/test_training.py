@@ -13,19 +13,19 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 
-from mmsense_ros.anchors import OBJECT_BOX, OBJECT_CHANNELS, AnchorGrid, decode_objects  # noqa: E402
-from mmsense_ros.codebook import Codebook  # noqa: E402
-from mmsense_ros.errors import ConfigError  # noqa: E402
-from mmsense_ros.instruction import Vocabulary, words_of  # noqa: E402
-from mmsense_ros.model_card import ModelCard  # noqa: E402
-from mmsense_ros.share import shared_file  # noqa: E402
-from mmsense_ros.training import prepare as preparation  # noqa: E402
-from mmsense_ros.training.calibrate import calibrate, probabilities  # noqa: E402
-from mmsense_ros.training.dataset import Prepared, Sampler  # noqa: E402
-from mmsense_ros.training.prepare import decibels, layout, person_row, prepare, vehicle_row  # noqa: E402
-from mmsense_ros.training.recipe import Data, load_recipe  # noqa: E402
-from mmsense_ros.training.score import Answers, beam_figures, figures  # noqa: E402
-from mmsense_ros.training.train import schedule, train  # noqa: E402
+from mmsense_ros.anchors import OBJECT_BOX, OBJECT_CHANNELS, AnchorGrid, decode_objects
+from mmsense_ros.codebook import Codebook
+from mmsense_ros.errors import ConfigError
+from mmsense_ros.instruction import Vocabulary, words_of
+from mmsense_ros.model_card import ModelCard
+from mmsense_ros.share import shared_file
+from mmsense_ros.training import prepare as preparation
+from mmsense_ros.training.calibrate import calibrate, probabilities
+from mmsense_ros.training.dataset import Prepared, Sampler
+from mmsense_ros.training.prepare import decibels, layout, person_row, prepare, vehicle_row
+from mmsense_ros.training.recipe import Data, load_recipe
+from mmsense_ros.training.score import Answers, beam_figures, figures
+from mmsense_ros.training.train import schedule, train
 
 TINY = """
 model: {model: 32, heads: 1, layers: 2}
@@ -198,9 +198,7 @@ def test_training_leaves_a_model_that_can_be_opened(streets: list[int], recipe: 
     assert float(log[1]["loss_people"]) < float(log[0]["loss_people"])
 
 
-def test_an_interrupted_run_goes_on(
-    streets: list[int], recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_goes_on(streets: list[int], recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mmsense_ros.training.train as module
 
     def interrupted(*_: object) -> None:
