@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -45,6 +46,29 @@ def test_only_the_newest_waits_and_the_others_are_counted(bench):
     assert worker.take() == [(1, 10), (5, 50)]
     assert worker.overwritten == 3
     assert worker.take() == []
+
+
+def test_jobs_of_one_burst_are_all_done_in_order_but_not_late():
+    gate, ready = Gate(), threading.Semaphore(0)
+    worker = Worker(gate, ready.release, patience=0.2)
+    worker.submit(1)
+    assert gate.started.acquire(timeout=10)
+    worker.submit(2)
+    worker.submit(3)
+    gate.open.release()
+    assert gate.started.acquire(timeout=10)  # 2
+    time.sleep(0.25)  # 3 has waited too long now, but nothing newer is there
+    gate.open.release()
+    assert gate.started.acquire(timeout=10)  # 3
+    worker.submit(4)
+    time.sleep(0.25)
+    worker.submit(5)  # overtakes 4
+    gate.open.release(2)
+    for _ in range(4):
+        assert ready.acquire(timeout=10)
+    assert worker.stop()
+    assert [job for job, _ in worker.take()] == [1, 2, 3, 5]
+    assert worker.overwritten == 1
 
 
 def test_submitting_never_waits_for_the_work(bench):

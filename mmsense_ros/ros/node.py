@@ -50,6 +50,7 @@ OUTPUTS = {
     "~/markers": "visualization_msgs/msg/MarkerArray",
     "~/overlay": "sensor_msgs/msg/Image",
 }
+CLOCK_JUMP = 0.1  #: [s] of simulated time backwards that is no disorder of /clock messages any more
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -82,7 +83,7 @@ class Sense(LifecycleNode):
         # Real time, unlike all else: that simulated time stands still is something to report.
         clock, period = Clock(clock_type=ClockType.STEADY_TIME), self.get_parameter("diagnostics.period").value
         self.create_timer(period, self._report, clock=clock)
-        jump = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+        jump = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-CLOCK_JUMP), on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(jump, post_callback=self._clock_jumped)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -103,12 +104,13 @@ class Sense(LifecycleNode):
         engine = self._perception.engine
         self.get_logger().info(f"engine {engine.name} in {engine.precision}: {engine.reason}")
         codebook = self._perception.card.codebook
-        self._markers, self._picture = Markers(codebook), Picture(self, codebook)
         self._outputs = {
             topic: self.create_lifecycle_publisher(message_class(kind), topic, 10) for topic, kind in OUTPUTS.items()
         }
+        self._markers, self._picture = Markers(codebook), Picture(self, codebook, self._outputs["~/overlay"])
         self._deadline = self.create_timer(1.0, self._poll, autostart=False)
-        self._worker = Worker(self._sense, self._answered.trigger)
+        # Frames that waited for the same partner come together; each is worth an answer.
+        self._worker = Worker(self._sense, self._answered.trigger, patience=settings.sync.max_wait)
         self._fault = "inactive; activate it"
         return TransitionCallbackReturn.SUCCESS
 
@@ -150,7 +152,9 @@ class Sense(LifecycleNode):
         return self.on_shutdown(state)
 
     def close(self) -> None:
-        """Stop the engine for good, in whatever state and with or without a context."""
+        """Stop all threads for good, in whatever state and with or without a context."""
+        if self._topics:
+            self._picture.stop()
         if self._worker is not None and self._worker.stop():
             self._perception.close()
 
@@ -240,9 +244,7 @@ class Sense(LifecycleNode):
         self._ledger.publish(sensing.latency_ms, time.monotonic())
         if self._outputs["~/markers"].get_subscription_count():
             self._outputs["~/markers"].publish(self._markers.array(sensing, self.get_parameter("markers.lifetime").value))
-        if self._outputs["~/overlay"].get_subscription_count() and self._picture.due():
-            picture = self._picture.draw(snapshot, sensing, self._extrinsics.calibration)
-            self._outputs["~/overlay"].publish(picture)
+        self._picture.show(snapshot, sensing, self._extrinsics.calibration)
 
     def _report(self) -> None:
         """Publish /diagnostics."""

@@ -1,8 +1,10 @@
-"""One inference thread with a slot for the latest job: under overload old work is dropped, and latency does not grow."""
+"""One inference thread that does the latest job: under overload old work is dropped, and latency does not grow."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -13,27 +15,27 @@ Result = TypeVar("Result")
 class Worker(Generic[Job, Result]):
     """Runs `work(job)` in its own thread and hands `(job, result or exception)` to `take()`, announced by `ready()`.
 
-    `submit` never blocks: a job still waiting in the slot is overwritten and counted in `overwritten`. `ready` is called from
-    the worker's thread and must only wake somebody up.
+    `submit` never blocks: a newer job overwrites the one that waits, counted in `overwritten`, unless that one has waited for
+    less than `patience` [s]: jobs that come in one burst are done one after another. `ready` is called from the worker's
+    thread and must only wake somebody up.
     """
 
-    def __init__(self, work: Callable[[Job], Result], ready: Callable[[], None]) -> None:
-        self._work, self._ready = work, ready
+    def __init__(self, work: Callable[[Job], Result], ready: Callable[[], None], patience: float = 0.0) -> None:
+        self._work, self._ready, self._patience = work, ready, patience
         self._changed = threading.Condition()
-        self._slot: Job | None = None
+        self._waiting: deque[tuple[float, Job]] = deque()  # since when [s, monotonic]
         self._done: list[tuple[Job, Result | Exception]] = []
         self._stopping = False
         self.overwritten = 0
-        self.finished = 0
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
         """Make `job` the next one."""
         with self._changed:
-            if self._slot is not None:
-                self.overwritten += 1
-            self._slot = job
+            now = time.monotonic()
+            self._waiting.append((now, job))
+            self._overwrite(now)
             self._changed.notify()
 
     def take(self) -> list[tuple[Job, Result | Exception]]:
@@ -43,9 +45,9 @@ class Worker(Generic[Job, Result]):
             return done
 
     def discard(self) -> None:
-        """Forget the job that waits."""
+        """Forget the jobs that wait."""
         with self._changed:
-            self._slot = None
+            self._waiting.clear()
 
     def stop(self, timeout: float = 5.0) -> bool:
         """End the thread after the job at hand; False if that takes longer than `timeout` [s]."""
@@ -55,13 +57,20 @@ class Worker(Generic[Job, Result]):
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def _overwrite(self, now: float) -> None:
+        """Drop what has waited too long and has been overtaken."""
+        while len(self._waiting) > 1 and now - self._waiting[0][0] >= self._patience:
+            self._waiting.popleft()
+            self.overwritten += 1
+
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._slot is not None)
+                self._changed.wait_for(lambda: self._stopping or self._waiting)
                 if self._stopping:
                     return
-                job, self._slot = self._slot, None
+                self._overwrite(time.monotonic())
+                _, job = self._waiting.popleft()
             try:
                 result: Result | Exception = self._work(job)
             except Exception as error:  # whatever it is, the executor's thread decides
@@ -70,5 +79,4 @@ class Worker(Generic[Job, Result]):
                 if self._stopping:
                     return
                 self._done.append((job, result))
-                self.finished += 1
             self._ready()
