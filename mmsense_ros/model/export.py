@@ -25,9 +25,11 @@ class OneInstruction(nn.Module):
         self.model = model
         self.terminal = {task for task in model.branches if task in ("beam", "blockage", "pathloss")}
 
-    def forward(self, camera: Tensor, radar: Tensor, lidar: Tensor, available: Tensor, instruction: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, camera: Tensor, radar: Tensor, lidar: Tensor, available: Tensor, instruction: Tensor
+    ) -> tuple[Tensor, ...]:
         outputs = self.model({"camera": camera, "radar": radar, "lidar": lidar}, available, instruction[:, None])
-        return tuple(output[:, 0] if name in self.terminal else output for name, output in outputs.items())
+        return tuple(outputs[name][:, 0] if name in self.terminal else outputs[name] for name in ("gate", *self.model.branches))
 
 
 def example(card: ModelCard) -> dict[str, Tensor]:

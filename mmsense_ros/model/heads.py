@@ -19,11 +19,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmsense_ros.anchors import OBJECT_CHANNELS, PEOPLE_CHANNELS
+from mmsense_ros.anchors import OBJECT_BOX, OBJECT_CHANNELS, PEOPLE_CHANNELS
 from mmsense_ros.model.attention import SequentialAttention, groups, visible
-from mmsense_ros.model.tokenizers import BEAMS, CELL_CHANNELS, CELLS, POLAR_TOKENS, AzimuthEmbedding, PolarPlaces
+from mmsense_ros.model.tokenizers import (
+    BEAMS,
+    CELL_CHANNELS,
+    CELLS,
+    POLAR_TOKENS,
+    AzimuthEmbedding,
+    PolarPlaces,
+    token_azimuths,
+)
 from mmsense_ros.tasks import Task
 
+MATCH = 64  #: width in which words and cells are compared
+DRIFT = 4.0  #: [beams] one unit of predicted drift
+UNFORESEEN = 1e-3  #: probability left to every beam, for reflections and what was not found
 PATHLOSS_MEAN, PATHLOSS_SCALE = 90.0, 10.0  #: [dB] so that the network predicts numbers of order one
 
 
@@ -33,6 +44,7 @@ class Scene:
 
     `layers` (B, N + 16 K, d) each, the N sensing tokens first; `valid` (B, N + 16 K) bool; `columns` (B, BEAMS, d);
     `cells` (B, 2 CELL_CHANNELS, *CELLS); `meaning` (B, K, d); `azimuth` (N,) 0..1 of sensing tokens, from left to right.
+    `vehicles` is what the objects branch has found: its features (B, CELL_CHANNELS, *CELLS) and output (B, cells, channels).
     """
 
     layers: list[Tensor]
@@ -43,6 +55,8 @@ class Scene:
     cells: Tensor
     meaning: Tensor
     azimuth: Tensor
+    vehicles: tuple[Tensor, Tensor] | None = None
+    grounding: Tensor | None = None  #: (B, K, cells) logits of where the terminal is, left by the beam branch
 
 
 @dataclass
@@ -80,7 +94,7 @@ class BeamBranch(nn.Module):
     """One query a beam, started from its azimuth and what radar and LiDAR see there: logits (B, K, 2, BEAMS).
 
     What each beam's query has found is matched with what the instruction's own tokens have become in the last layer:
-    logit_k = <A q_k, B t> / sqrt(d) + head(q_k).
+    logit_k = <A q_k, B t> / sqrt(d) + head(q_k) + pointer_k, the pointer saying where the vehicle that is meant stands.
     """
 
     def __init__(self, shape: Shape, task: Task) -> None:
@@ -91,9 +105,11 @@ class BeamBranch(nn.Module):
         self.found = nn.Linear(shape.model, 2 * shape.model)
         self.wanted = nn.Linear(shape.model, 2 * shape.model)
         self.head = nn.Sequential(nn.Linear(shape.model, shape.model), nn.GELU(approximate="tanh"), nn.Linear(shape.model, 2))
+        self.pointer = Pointer(shape.model)
 
     def forward(self, scene: Scene) -> Tensor:
         batch, instructions, model = scene.meaning.shape
+        pointed, scene.grounding = self.pointer(scene)
         start = self.azimuth(BEAMS) + scene.columns
         queries = (start[:, None] + self.ask(scene.meaning)[:, :, None]).reshape(batch, instructions * BEAMS, model)
         bias = visible(scene.valid, groups(BEAMS, instructions), scene.token_group, scene.layers[0].dtype)
@@ -101,7 +117,7 @@ class BeamBranch(nn.Module):
         answers = answers.reshape(batch, instructions, BEAMS, model)
         found = self.found(answers).unflatten(3, (2, model)).transpose(2, 3)
         wanted = self.wanted(_last_words(scene)).unflatten(2, (2, model))[..., None]
-        return (found @ wanted)[..., 0].float() * model**-0.5 + self.head(answers).transpose(2, 3).float()
+        return (found @ wanted)[..., 0].float() * model**-0.5 + self.head(answers).transpose(2, 3).float() + pointed
 
     def _distance(self, scene: Scene, instructions: int) -> Tensor:
         """Distances (Q, T) in azimuth [views] of the queries and tokens; words are everywhere."""
@@ -116,6 +132,36 @@ def _last_words(scene: Scene) -> Tensor:
     words = scene.layers[-1][:, scene.sensing :].reshape(batch, instructions, -1, model)
     told = scene.valid[:, scene.sensing :].reshape(batch, instructions, -1, 1).to(words.dtype)
     return (words * told).sum(dim=2) / told.sum(dim=2).clamp(min=1)
+
+
+class Pointer(nn.Module):
+    """Which of the vehicles found is meant, and so which beams point at it.
+
+    Cell c is meant with probability softmax_c(<A words, B features_c> / sqrt(m) + objectness_c); beam k's logit is the log of
+    sum_c p_c N(k; azimuth_c, width), now and, azimuths having drifted, ahead.
+    """
+
+    def __init__(self, model: int) -> None:
+        super().__init__()
+        self.key = nn.Conv2d(CELL_CHANNELS, MATCH, 1)
+        self.query = nn.Sequential(nn.Linear(model, model), nn.GELU(approximate="tanh"), nn.Linear(model, MATCH))
+        self.drift = nn.Conv2d(CELL_CHANNELS, 1, 1)
+        self.log_width = nn.Parameter(torch.tensor([0.3, 0.7]))
+
+    def forward(self, scene: Scene) -> tuple[Tensor, Tensor]:
+        """Logits (B, K, 2, BEAMS) of the beams and (B, K, cells) of the cells."""
+        features, output = scene.vehicles
+        match = self.query(scene.meaning) @ self.key(features).flatten(2) * MATCH**-0.5
+        match = match.float() + output[:, None, :, 0].detach()
+        column = ((torch.arange(CELLS[1]) + 0.5) * (BEAMS / CELLS[1])).repeat(CELLS[0])
+        offset = output[..., OBJECT_BOX.start + 1].detach().clamp(-1, 1) * (BEAMS / CELLS[1])
+        centre = column + offset
+        drifted = centre + self.drift(features).flatten(1).float() * DRIFT
+        away = torch.arange(BEAMS) + 0.5 - torch.stack([centre, drifted], dim=1)[..., None]
+        kernel = torch.softmax(-away.square() * (-2 * self.log_width).exp()[:, None, None] / 2, dim=3)
+        share = torch.softmax(match, dim=2)
+        mixture = share[:, :, None, None] @ kernel[:, None]
+        return (mixture[:, :, :, 0].float() + UNFORESEEN).log(), match
 
 
 class BlockageBranch(LinkBranch):
@@ -155,13 +201,16 @@ class TrafficBranch(nn.Module):
 
 
 class CellBranch(nn.Module):
-    """One query a coarse polar cell; its answer, unfolded to finer cells, joins radar and LiDAR features: (B, cells, channels)."""
+    """One query a coarse polar cell; its answer, unfolded to finer cells, joins radar and LiDAR features.
+
+    Gives features (B, CELL_CHANNELS, *CELLS) and outputs (B, cells, channels).
+    """
 
     channels: int
 
     def __init__(self, shape: Shape, task: Task) -> None:
         super().__init__()
-        self.attention = SequentialAttention(shape.model, shape.model // 2, shape.layers)
+        self.attention = SequentialAttention(shape.model, shape.model // 2, shape.layers, spots=True)
         self.places = shape.places
         self.query = nn.Parameter(0.02 * torch.randn(shape.model))
         self.unfold = nn.ConvTranspose2d(shape.model, CELL_CHANNELS, 2, 2)
@@ -174,12 +223,14 @@ class CellBranch(nn.Module):
         with torch.no_grad():
             self.head.bias[0] = -4.0  # most cells are empty
 
-    def forward(self, scene: Scene) -> Tensor:
+    def forward(self, scene: Scene) -> tuple[Tensor, Tensor]:
         start = (self.places() + self.query).expand(scene.valid.shape[0], -1, -1)
-        answers = read_sensors(self.attention, start, scene)
+        distance = (token_azimuths(*POLAR_TOKENS)[:, None] - scene.azimuth).abs()
+        answers = read_sensors(self.attention, start, scene, distance)
         coarse = answers.transpose(1, 2).unflatten(2, POLAR_TOKENS)
         cells = self.unfold(coarse) + self.join(scene.cells)
-        return self.head(cells + self.mix(cells)).reshape(-1, self.channels, CELLS[0] * CELLS[1]).transpose(1, 2).float()
+        cells = cells + self.mix(cells)
+        return cells, self.head(cells).reshape(-1, self.channels, CELLS[0] * CELLS[1]).transpose(1, 2).float()
 
 
 class ObjectsBranch(CellBranch):
@@ -204,8 +255,8 @@ BRANCHES: dict[str, type[nn.Module]] = {
 }  #: by a task's `head`
 
 
-def read_sensors(attention: SequentialAttention, start: Tensor, scene: Scene) -> Tensor:
+def read_sensors(attention: SequentialAttention, start: Tensor, scene: Scene, distance: Tensor | None = None) -> Tensor:
     """Answers to queries that concern the whole scene: they see the sensors, no instruction."""
     layers = [tokens[:, : scene.sensing] for tokens in scene.layers]
     group = scene.token_group[: scene.sensing]
-    return attention(start, layers, visible(scene.valid[:, : scene.sensing], group[:1], group, layers[0].dtype))
+    return attention(start, layers, visible(scene.valid[:, : scene.sensing], group[:1], group, layers[0].dtype), distance)

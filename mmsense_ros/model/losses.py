@@ -29,12 +29,14 @@ class CellTargets:
 @dataclass
 class Targets:
     """Truth of one batch: `power` (B, K, 2, beams) [dB], now and ahead; `blocked` (B, K, 2) 0 or 1; `pathloss` (B, K) [dB];
-    `served` (B, K) bool, false where a snapshot has fewer terminals; `traffic` (B, labels) counts."""
+    `served` (B, K) bool, false where a snapshot has fewer terminals; `cell` (B, K) int, the cell the terminal's vehicle is in, -1 if it
+    is not to be seen; `traffic` (B, labels) counts."""
 
     power: Tensor
     blocked: Tensor
     pathloss: Tensor
     served: Tensor
+    cell: Tensor
     objects: CellTargets
     people: CellTargets
     traffic: Tensor
@@ -56,6 +58,7 @@ class UncertaintyLoss(nn.Module):
     def forward(self, outputs: dict[str, Tensor], targets: Targets) -> tuple[Tensor, dict[str, float]]:
         """The joint loss, and each task's own loss for the log."""
         losses = {name: self._task(head, outputs[name].float(), targets) for name, head in self.heads.items()}
+        losses |= {name: losses[name] + grounding_loss(outputs, targets) for name, head in self.heads.items() if head == "beam"}
         total = sum(loss * (-2 * self.log_sigma[name]).exp() / 2 + self.log_sigma[name] for name, loss in losses.items())
         return total, {name: loss.item() for name, loss in losses.items()}
 
@@ -79,6 +82,12 @@ def beam_loss(logits: Tensor, power: Tensor, served: Tensor, temperature: float)
     target = torch.softmax(power / temperature, dim=-1)
     entropy = -(target * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
     return entropy[served].mean()
+
+
+def grounding_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
+    """Cross-entropy of the pointer to the terminal's cell, where that is to be seen."""
+    known = targets.served & (targets.cell >= 0)
+    return F.cross_entropy(outputs["grounding"][known], targets.cell[known], reduction="sum") / known.sum().clamp(min=1)
 
 
 def cell_loss(output: Tensor, targets: CellTargets, kinds: tuple[int, ...], box: slice) -> Tensor:

@@ -16,7 +16,7 @@ from mmsense_ros.instruction import LENGTH
 from mmsense_ros.model.attention import groups, visible
 from mmsense_ros.model.backbone import Backbone
 from mmsense_ros.model.gate import ModalityGate
-from mmsense_ros.model.heads import BRANCHES, Scene, Shape
+from mmsense_ros.model.heads import BRANCHES, CellBranch, ObjectsBranch, Scene, Shape
 from mmsense_ros.model.tokenizers import (
     CAMERA_TOKENS,
     POLAR_TOKENS,
@@ -68,7 +68,8 @@ class MMSense(nn.Module):
         """Answers for K instructions about each of B snapshots.
 
         `maps` by modality (B, 3, H, W); `available` (B, 3) float 0 or 1, at least one 1 a row; `instructions` (B, K, 16) int64.
-        Outputs by name: gate, and one a task; those about a terminal have shape (B, K, ...), the others (B, ...).
+        Outputs by name: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is; those
+        about a terminal have shape (B, K, ...), the others (B, ...).
         """
         batch, count, length = instructions.shape
         embedded, places = zip(*(self.tokenizers[name](maps[name]) for name in MODALITIES))
@@ -98,7 +99,12 @@ class MMSense(nn.Module):
             meaning=(words * told).sum(dim=2) / told.sum(dim=2).clamp(min=1),
             azimuth=torch.cat([token_azimuths(*CAMERA_TOKENS), *[token_azimuths(*POLAR_TOKENS)] * 2]),
         )
-        return {"gate": gate} | {name: branch(scene) for name, branch in self.branches.items()}
+        outputs = {name: branch(scene) for name, branch in self.branches.items() if isinstance(branch, CellBranch)}
+        scene.vehicles = next(outputs[name] for name in outputs if isinstance(self.branches[name], ObjectsBranch))
+        outputs = {name: cells for name, (_, cells) in outputs.items()}
+        outputs |= {name: branch(scene) for name, branch in self.branches.items() if name not in outputs}
+        answers = {name: outputs[name] for name in self.branches}
+        return {"gate": gate} | answers | {"grounding": scene.grounding}
 
 
 def save_model(model: MMSense, tasks: tuple[Task, ...], card: ModelCard, path: Path) -> None:

@@ -15,7 +15,14 @@ from mmsense_ros.model.losses import CellTargets, Targets
 from mmsense_ros.snapshot import MODALITIES
 from mmsense_ros.training.recipe import Recipe
 
-GENERIC = ("predict the beam", "which beam is best", "predict the beam for the vehicle", "keep the link up", "sense the street", "")
+GENERIC = (
+    "predict the beam",
+    "which beam is best",
+    "predict the beam for the vehicle",
+    "keep the link up",
+    "sense the street",
+    "",
+)
 
 LABEL, COLOUR, CENTRE, VELOCITY, SIZE, YAW, SEEN = 0, 1, slice(2, 5), slice(5, 8), slice(8, 11), 11, 12
 OBJECT_FIELDS = 13  #: one vehicle: the fields above; label NaN where there is none
@@ -45,6 +52,7 @@ class Prepared:
         self.power = np.array(arrays["power"])  #: (N, K, 2, beams) [dB]
         self.blocked = np.array(arrays["blocked"])  #: (N, K, 2)
         self.pathloss = np.array(arrays["pathloss"])  #: (N, K) [dB]
+        self.terminals = np.array(arrays["terminals"])  #: (N, K) row of the terminal's vehicle in `objects`, -1 for none
         self.served = np.array(arrays["served"])  #: (N, K) bool
         self.phrases = np.array(arrays["phrases"])  #: (N, K, P) bytes
         self.objects = np.array(arrays["objects"])  #: (N, n, OBJECT_FIELDS)
@@ -136,6 +144,7 @@ class Sampler:
             blocked=torch.from_numpy(data.blocked[index].astype(np.float32)),
             pathloss=torch.from_numpy(data.pathloss[index].astype(np.float32)),
             served=torch.from_numpy(data.served[index]),
+            cell=torch.from_numpy(_terminal_cells(objects, data.terminals[index], self.grid)),
             objects=_object_targets(objects, self.grid),
             people=_people_targets(people, self.grid),
             traffic=torch.from_numpy(traffic(objects)),
@@ -144,7 +153,16 @@ class Sampler:
 
 def traffic(objects: np.ndarray) -> np.ndarray:
     """Vehicles in view by class, (B, labels) float32, of `objects` (B, n, OBJECT_FIELDS)."""
-    return np.stack([(objects[..., LABEL] == label).sum(axis=1) for label in range(len(OBJECT_LABELS))], axis=1).astype(np.float32)
+    return np.stack([(objects[..., LABEL] == label).sum(axis=1) for label in range(len(OBJECT_LABELS))], axis=1).astype(
+        np.float32
+    )
+
+
+def _terminal_cells(objects: np.ndarray, terminals: np.ndarray, grid: AnchorGrid) -> np.ndarray:
+    """Cells (B, K) int of the terminals' vehicles, rows `terminals` (B, K) of `objects` (B, n, OBJECT_FIELDS); -1 if unseen."""
+    vehicles = np.take_along_axis(objects, np.maximum(terminals, 0).astype(np.int64)[..., None], axis=1)
+    cell = grid.locate(np.nan_to_num(vehicles[..., CENTRE]).reshape(-1, 3))[0].reshape(terminals.shape)
+    return np.where((terminals >= 0) & (vehicles[..., SEEN] > 0), cell, -1)
 
 
 def _object_targets(objects: np.ndarray, grid: AnchorGrid) -> CellTargets:

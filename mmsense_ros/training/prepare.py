@@ -37,7 +37,7 @@ from mmsense_ros.training.recipe import Data, Recipe
 if TYPE_CHECKING:
     from mmsense_ros.data.street import Street
 
-VERSION = 1  #: of the prepared arrays; another one prepares anew
+VERSION = 2  #: of the prepared arrays; another one prepares anew
 THINGS = 24  #: at most so many vehicles, and people, are kept of a snapshot
 CAMERA_SIZE = (160, 120)  #: (width, height) [pixels]
 PHRASE_BYTES = 120
@@ -58,11 +58,13 @@ def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
         "blocked": ((terminals, 2), np.uint8),
         "pathloss": ((terminals,), np.float32),
         "served": ((terminals,), bool),
+        "terminals": ((terminals,), np.int8),
         "phrases": ((terminals, data.phrases), f"S{PHRASE_BYTES}"),
         "objects": ((THINGS, OBJECT_FIELDS), np.float32),
         "people": ((THINGS, PERSON_FIELDS), np.float32),
     }
     arrays = {name: np.zeros((snapshots, *shape), kind) for name, (shape, kind) in shapes.items()}
+    arrays["terminals"][...] = -1
     arrays["objects"][..., LABEL] = np.nan
     arrays["people"][..., ACTIVITY] = np.nan
     return arrays
@@ -172,6 +174,7 @@ def _tell(
         arrays["blocked"][row, slot] = [link.blocked for link in links]
         arrays["pathloss"][row, slot] = links[0].pathloss
         arrays["served"][row, slot] = True
+        arrays["terminals"][row, slot] = shown.index(vehicle) if shown.index(vehicle) < THINGS else -1
         arrays["phrases"][row, slot] = [describe(vehicle, truth.vehicles, rng).encode()[:PHRASE_BYTES] for _ in range(choices)]
 
 

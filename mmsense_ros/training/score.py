@@ -53,6 +53,8 @@ def answers(model: MMSense, sampler: Sampler, every: int = 1, batch: int = 64) -
             outputs = model(inputs.maps, inputs.available, inputs.instructions)
         served = sampler.data.served[some]
         for name, output in outputs.items():
+            if name == "grounding":
+                continue
             values = output.float().numpy()
             parts.setdefault(name, []).append(values[served] if name in ("beam", "blockage", "pathloss") else values)
     joined = {name: np.concatenate(values) for name, values in parts.items()}
