@@ -27,7 +27,12 @@ def main(folder: Path, picture: Path) -> None:
         axis.annotate(f"{name[-1]}", (12, offset_profile(power, 12)[-1]), color="0.4", fontsize=8, va="center")
         print(f"{name}: best to median {best_to_median_db(power):.1f} dB")
     power = simulated_power(range(100, 130))
-    axis.plot(offset_profile(power, 12), color="#d1495b", lw=2.5, label=f"simulated street (best to median {best_to_median_db(power):.1f} dB)")
+    axis.plot(
+        offset_profile(power, 12),
+        color="#d1495b",
+        lw=2.5,
+        label=f"simulated street (best to median {best_to_median_db(power):.1f} dB)",
+    )
     axis.plot([], [], color="0.65", label="DeepSense 6G scenarios 1 to 7")
     axis.set(xlabel="beams from the best", ylabel="mean power / best beam's", ylim=(0, 1.02), xlim=(0, 12.5))
     axis.legend(frameon=False)

@@ -40,7 +40,9 @@ def main(picture: Path) -> None:
             if vehicle.in_view and np.hypot(x, y) < SHOWN:
                 azimuth = np.rad2deg(np.arctan2(y, x))
                 axis.plot(azimuth, np.hypot(x, y), "o", ms=16, mfc="none", mec="white", mew=1.2)
-                axis.annotate(f"{vehicle.colour} {vehicle.label}", (azimuth, np.hypot(x, y) + 2), color="white", fontsize=8, ha="center")
+                axis.annotate(
+                    f"{vehicle.colour} {vehicle.label}", (azimuth, np.hypot(x, y) + 2), color="white", fontsize=8, ha="center"
+                )
     figure.savefig(picture, dpi=110)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from clouds import LIES, changed, cloud, table
 
-from mmsense_ros.data.street.radar import CHIRP, adc_cube, detect
+from mmsense_ros.data.street.radar import CHIRP, RX, SAMPLES, Scatterers, adc_cube, detect
 from mmsense_ros.errors import MessageError
 from mmsense_ros.messages.radar import radar_cube, radar_cube_message, radar_points, radar_points_message
 from mmsense_ros.messages.types import RosbagTypes, header
@@ -154,7 +154,9 @@ def test_whole_adc_steps_are_kept_exactly_and_other_samples_to_a_step() -> None:
 
 def target(distance: float, azimuth: float, velocity: float, seed: int = 0) -> RadarCube:
     values = (np.array([v], float) for v in (distance, azimuth, velocity, 10.0, 0.3))
-    return RadarCube(0, "radar", adc_cube(*values, np.random.default_rng(seed)), CHIRP)
+    return RadarCube(
+        0, "radar", adc_cube(Scatterers(*values), np.zeros((RX, SAMPLES), np.complex64), np.random.default_rng(seed)), CHIRP
+    )
 
 
 def strongest(maps: np.ndarray) -> tuple[int, int]:
@@ -193,7 +195,12 @@ def test_a_falling_chirp_shows_the_same_scene() -> None:
 
 
 def test_noise_is_dark_and_stands_still() -> None:
-    noise = RadarCube(0, "radar", adc_cube(*np.zeros((5, 0)), np.random.default_rng(3)), CHIRP)
+    noise = RadarCube(
+        0,
+        "radar",
+        adc_cube(Scatterers(*np.zeros((5, 0))), np.zeros((RX, SAMPLES), np.complex64), np.random.default_rng(3)),
+        CHIRP,
+    )
     power, drift, _ = radar_map(noise, np.eye(4), GRID)
     assert power.mean() < 0.2 and np.abs(drift).mean() < 0.1
 

@@ -14,7 +14,7 @@ from mmsense_ros.data.rosbag import BagReader
 from mmsense_ros.data.street import Street, StreetConfig, describe, detect
 from mmsense_ros.data.street.link import LinkConfig, Obstacles, measure
 from mmsense_ros.data.street.phrases import name_of
-from mmsense_ros.data.street.radar import CHIRP, adc_cube
+from mmsense_ros.data.street.radar import CHIRP, RX, SAMPLES, Scatterers, adc_cube, still_echo
 from mmsense_ros.data.street.simulate import simulate
 from mmsense_ros.snapshot import RadarCube
 
@@ -23,6 +23,7 @@ if find_spec("open3d") is None:
 
 SMALL = StreetConfig(width=160, height=120, lidar_lines=16, lidar_steps=180)
 CLEAN = LinkConfig(floor=0.0, noise=0.0, ripple=0.0, spread=0.0)
+SILENCE = np.zeros((RX, SAMPLES), np.complex64)
 NOBODY = Obstacles(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
 
 
@@ -78,8 +79,8 @@ def test_vehicles_show_in_the_image_in_their_colours(street: Street) -> None:
 
 def test_a_scatterer_is_detected_where_it_is_and_as_fast() -> None:
     rng = np.random.default_rng(0)
-    place = dict(distance=np.array([23.0]), azimuth=np.array([0.35]), velocity=np.array([-6.2]))
-    adc = adc_cube(**place, rcs=np.array([10.0]), phase=np.zeros(1), noise=rng)
+    target = Scatterers(*(np.array([value]) for value in (23.0, 0.35, -6.2, 10.0, 0.0)))
+    adc = adc_cube(target, SILENCE, rng)
     found = detect(RadarCube(1, "radar", adc, CHIRP))
     best = found.intensity.argmax()
     assert np.hypot(*found.xyz[best, :2]) == pytest.approx(23.0, abs=0.35)
@@ -88,8 +89,15 @@ def test_a_scatterer_is_detected_where_it_is_and_as_fast() -> None:
 
 
 def test_noise_alone_is_hardly_ever_detected() -> None:
-    silence = adc_cube(*(np.zeros(0),) * 5, noise=np.random.default_rng(1))
-    assert len(detect(RadarCube(1, "radar", silence, CHIRP)).velocity) <= 3
+    noise = adc_cube(Scatterers(*(np.zeros(0),) * 5), SILENCE, np.random.default_rng(1))
+    assert len(detect(RadarCube(1, "radar", noise, CHIRP)).velocity) <= 3
+
+
+def test_what_stands_still_echoes_as_what_moves_at_no_speed() -> None:
+    post = Scatterers(*(np.array([value]) for value in (31.0, -0.2, 0.0, 5.0, 1.0)))
+    nothing = Scatterers(*(np.zeros(0),) * 5)
+    still = adc_cube(nothing, still_echo(post), np.random.default_rng(2))
+    assert np.abs(still - adc_cube(post, SILENCE, np.random.default_rng(2))).max() <= 2
 
 
 def test_radar_sees_moving_vehicles_at_their_range_and_velocity(street: Street) -> None:

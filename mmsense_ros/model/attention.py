@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-
 SHARPEST = 5.0  #: initial focus of a first head: a spot of some 5 degrees; the next heads' are wider
 
 

@@ -8,7 +8,14 @@ import numpy as np
 
 from mmsense_ros.data.street.traffic import COLOURS, Person, Vehicle
 
-GLASS, TYRE, LAMP, REAR, SKIN, GREY = (58, 72, 88), (28, 28, 30), (250, 244, 214), (150, 22, 20), (206, 160, 130), (150, 152, 156)
+GLASS, TYRE, LAMP, REAR, SKIN, GREY = (
+    (58, 72, 88),
+    (28, 28, 30),
+    (250, 244, 214),
+    (150, 22, 20),
+    (206, 160, 130),
+    (150, 152, 156),
+)
 #: Boxes of a vehicle in units of its length, width, height: centre x, y, z, extent x, y, z, colour (None: the vehicle's own).
 _WHEELS = tuple((x, y, 0.12, 0.14, 0.08, 0.24, TYRE) for x in (-0.3, 0.3) for y in (-0.468, 0.468))
 _LAMPS = (
@@ -53,7 +60,20 @@ class Parts:
 
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
 _FACES = np.array(
-    [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]],
+    [
+        [0, 1, 3],
+        [0, 3, 2],
+        [4, 6, 7],
+        [4, 7, 5],
+        [0, 4, 5],
+        [0, 5, 1],
+        [2, 3, 7],
+        [2, 7, 6],
+        [0, 2, 6],
+        [0, 6, 4],
+        [1, 5, 7],
+        [1, 7, 3],
+    ],
     np.uint32,
 )
 
@@ -92,7 +112,9 @@ def person_parts(person: Person, xy: np.ndarray, ground: float, yaw: float, acti
         limbs[2] = (0.25, shoulder, 0.0, sway, 0.42 * h, 0.11, SKIN)
     turn = _turned(yaw)
     trunk = np.array([[0, 0, 0.67 * h], [0, 0, 0.93 * h]])
-    parts = [boxes(trunk @ turn + [*xy, ground], [[0.24, 0.42, 0.34 * h], [0.2, 0.18, 0.14 * h]], yaw, [person.shirt, SKIN], owner)]
+    parts = [
+        boxes(trunk @ turn + [*xy, ground], [[0.24, 0.42, 0.34 * h], [0.2, 0.18, 0.14 * h]], yaw, [person.shirt, SKIN], owner)
+    ]
     for side, root, pitch, roll, length, thick, colour in limbs:
         if roll is None:  # swings fore and aft, hanging down at pitch 0
             sin, cos = np.sin(pitch), np.cos(pitch)
@@ -110,4 +132,3 @@ def _turned(yaw: float) -> np.ndarray:
     """Rows are the turned unit axes, so that `local @ _turned(yaw)` turns row vectors."""
     cos, sin = np.cos(yaw), np.sin(yaw)
     return np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
-

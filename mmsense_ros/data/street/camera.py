@@ -10,6 +10,7 @@ from mmsense_ros.data.street.layout import LANE_WIDTH, PARKING, Layout
 from mmsense_ros.data.street.raycast import Hits, Scene, rays_from
 
 AMBIENT = 0.5
+GRAIN = 64  #: [pixels] by which the sheet of film grain is larger than the image: each image takes another cut of it
 HAZE = 220.0  #: [m] distance at which things fade into the sky by 1 - 1/e
 
 
@@ -17,10 +18,20 @@ class Camera:
     """A pinhole camera at `position` in the antenna frame, looking along boresight, `pitch` [rad] down; images (height, width, 3)."""
 
     def __init__(
-        self, layout: Layout, static: Scene, glazed: np.ndarray, position: np.ndarray, pitch: float, width: int, height: int, rng: np.random.Generator
+        self,
+        layout: Layout,
+        static: Scene,
+        glazed: np.ndarray,
+        position: np.ndarray,
+        pitch: float,
+        width: int,
+        height: int,
+        rng: np.random.Generator,
     ) -> None:
         self.width, self.height = width, height
-        self.matrix = np.array([[width / 2, 0, width / 2 - 0.5], [0, width / 2, height / 2 - 0.5], [0, 0, 1.0]])  #: 90 degrees wide
+        self.matrix = np.array(
+            [[width / 2, 0, width / 2 - 0.5], [0, width / 2, height / 2 - 0.5], [0, 0, 1.0]]
+        )  #: 90 degrees wide
         optical = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # REP-103: columns are optical x, y, z in the body frame
         cos, sin = np.cos(pitch), np.sin(pitch)
         down = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
@@ -28,11 +39,15 @@ class Camera:
         self.pose[:3, :3], self.pose[:3, 3] = down @ optical, position
         self._layout, self._static, self._sun = layout, static, np.array(layout.sun)
         u, v = np.meshgrid(np.arange(width), np.arange(height))
-        rays = np.stack([(u - self.matrix[0, 2]) / self.matrix[0, 0], (v - self.matrix[1, 2]) / self.matrix[1, 1], np.ones(u.shape)], -1)
+        rays = np.stack(
+            [(u - self.matrix[0, 2]) / self.matrix[0, 0], (v - self.matrix[1, 2]) / self.matrix[1, 1], np.ones(u.shape)], -1
+        )
         rays = rays.reshape(-1, 3) @ self.pose[:3, :3].T
         self._directions = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
         self._exposure = rng.uniform(0.9, 1.1)
         self._still(glazed, rng)
+        grain = rng.integers(-6, 7, size=(height + GRAIN, width + GRAIN, 1), dtype=np.int8)
+        self._grain = np.repeat(grain.astype(np.float32), 3, axis=2)
 
     def image(self, moving: Scene, noise: np.random.Generator) -> np.ndarray:
         """(height, width, 3) uint8 RGB of the street with what moves on it."""
@@ -50,8 +65,8 @@ class Camera:
                 dark = ground[~moving.lit(rays_from(origin.astype(np.float32), np.broadcast_to(self._sun, origin.shape)))]
                 shaded[dark] = self._shadowed[dark]
         picture = cv2.GaussianBlur(shaded.reshape(self.height, self.width, 3), (3, 3), 0.55)
-        grain = noise.integers(-6, 7, size=(self.height, self.width, 1), dtype=np.int16)
-        return np.clip(picture + grain, 0, 255).astype(np.uint8)
+        row, column = noise.integers(0, GRAIN, 2)
+        return cv2.add(picture, self._grain[row : row + self.height, column : column + self.width], dtype=cv2.CV_8U)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (N, 2) and depths (N,) [m] of points (N, 3) in the antenna frame."""
@@ -67,7 +82,10 @@ class Camera:
         shadows = corners - drop[..., None] * self._sun
         for owner in np.unique(parts.owner):
             mine = parts.owner == owner
-            for points in (corners[mine].reshape(-1, 3), np.concatenate([shadows[mine].reshape(-1, 3), corners[mine].reshape(-1, 3)])):
+            for points in (
+                corners[mine].reshape(-1, 3),
+                np.concatenate([shadows[mine].reshape(-1, 3), corners[mine].reshape(-1, 3)]),
+            ):
                 pixel, depth = self.project(points)
                 if (depth <= 0.3).all():
                     continue
@@ -88,7 +106,9 @@ class Camera:
         sunlight[facing] *= self._static.lit(rays_from(origin.astype(np.float32), np.broadcast_to(self._sun, origin.shape)))
         return self._develop(parts.colour[hits.part[seen]], normal, sunlight, hits.distance[seen], directions)
 
-    def _develop(self, colour: np.ndarray, normal: np.ndarray, sunlight: np.ndarray, distance: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    def _develop(
+        self, colour: np.ndarray, normal: np.ndarray, sunlight: np.ndarray, distance: np.ndarray, directions: np.ndarray
+    ) -> np.ndarray:
         """Colours (N, 3) float32 0..255 as the camera sees them."""
         sky = 0.85 + 0.15 * normal[:, 2]
         light = self._exposure * (AMBIENT * sky + 0.75 * self._layout.sunlight * sunlight)
@@ -117,7 +137,9 @@ class Camera:
         sunlight[facing] *= self._static.lit(rays_from(origin.astype(np.float32), np.broadcast_to(self._sun, origin.shape)))
         self._sunny = sunlight > 0
         sky = _sky(self._directions, self._layout.sunlight)
-        self._backdrop = np.where(met[:, None], self._develop(colour, normal, sunlight, distance, self._directions), sky).astype(np.float32)
+        self._backdrop = np.where(
+            met[:, None], self._develop(colour, normal, sunlight, distance, self._directions), sky
+        ).astype(np.float32)
         dark = self._develop(colour, normal, np.zeros_like(sunlight), distance, self._directions)
         self._shadowed = np.where(met[:, None], dark, sky).astype(np.float32)
 

@@ -83,14 +83,25 @@ def make_layout(rng: np.random.Generator) -> Layout:
         width, depth = rng.uniform(9.0, 22.0), rng.uniform(8.0, 14.0)
         colour = FACADES[int(rng.integers(len(FACADES)))]
         recess = rng.uniform(0.0, 1.5)
-        buildings.append(Block(s + width / 2, setback + recess + depth / 2, (width, depth, rng.uniform(6.0, 16.0)), colour, True))
+        buildings.append(
+            Block(s + width / 2, setback + recess + depth / 2, (width, depth, rng.uniform(6.0, 16.0)), colour, True)
+        )
         s += width + (rng.uniform(3.0, 9.0) if rng.random() < 0.35 else 0.0)
     poles = [
-        Block(s, far_kerb + 0.6, (0.22, 0.22, rng.uniform(4.0, 6.5)), (92, 94, 96)) for s in np.arange(-60, 61, 18.0) + rng.uniform(-6, 6)
+        Block(s, far_kerb + 0.6, (0.22, 0.22, rng.uniform(4.0, 6.5)), (92, 94, 96))
+        for s in np.arange(-60, 61, 18.0) + rng.uniform(-6, 6)
     ]
     azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 1.1)
     sun = (np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation))
     angle = np.deg2rad(rng.uniform(-18.0, 18.0))
     return Layout(
-        height, float(angle), tuple(lanes), near_kerb, far_kerb, tuple(buildings), tuple(poles), tuple(map(float, sun)), rng.uniform(0.55, 1.0)
+        height,
+        float(angle),
+        tuple(lanes),
+        near_kerb,
+        far_kerb,
+        tuple(buildings),
+        tuple(poles),
+        tuple(map(float, sun)),
+        rng.uniform(0.55, 1.0),
     )

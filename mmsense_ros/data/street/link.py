@@ -119,7 +119,13 @@ def measure(
         side = others.centre[index] * [1, 1, 0] + [0, 0, others.centre[index, 2]]
         between = np.linalg.norm(side - terminal)
         if others.half[index, 2] > 1.0 and between < 15.0:
-            paths.append(_path(side, float(np.linalg.norm(side) + between), VEHICLE_LOSS + others.without(index).obstruction(np.zeros(3), side)[0]))
+            paths.append(
+                _path(
+                    side,
+                    float(np.linalg.norm(side) + between),
+                    VEHICLE_LOSS + others.without(index).obstruction(np.zeros(3), side)[0],
+                )
+            )
     n = np.arange(codebook.elements) - (codebook.elements - 1) / 2
     amplitude = (1 - config.taper) + config.taper * np.cos(np.pi * n / codebook.elements)
     weights = codebook.weights * amplitude / np.sqrt((amplitude**2).mean())
@@ -136,4 +142,8 @@ def _path(towards: np.ndarray, length: float, extra: float) -> tuple[float, comp
     """Azimuth [rad], complex amplitude and path loss [dB] of a path of `length` [m] that loses `extra` dB on its way."""
     wavelength = LIGHT / 60.48e9
     loss = 20 * np.log10(4 * np.pi * length / wavelength) + extra
-    return float(np.arctan2(towards[1], towards[0])), 10 ** (-loss / 20) * np.exp(-2j * np.pi * length / wavelength), float(loss)
+    return (
+        float(np.arctan2(towards[1], towards[0])),
+        10 ** (-loss / 20) * np.exp(-2j * np.pi * length / wavelength),
+        float(loss),
+    )

@@ -7,6 +7,8 @@ frequency is positive for what recedes (Richards, Fundamentals of Radar Signal P
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import fft, ndimage
 
@@ -22,22 +24,49 @@ FACTOR = 6.0  #: detection threshold over the local noise
 MOST = 256  #: detections of one frame
 
 
-def adc_cube(
-    distance: np.ndarray, azimuth: np.ndarray, velocity: np.ndarray, rcs: np.ndarray, phase: np.ndarray, noise: np.random.Generator
-) -> np.ndarray:
-    """Samples (RX, SAMPLES, CHIRPS) complex64, whole ADC steps, of N scatterers: [m], [rad], [m/s], [m^2], [rad]."""
-    amplitude = GAIN * np.sqrt(rcs) / np.maximum(distance, 2.0) ** 2 * np.exp(1j * phase)
-    beat = 2 * distance * CHIRP.slope / (LIGHT * CHIRP.sample_rate)
-    doppler = 2 * velocity * CHIRP.start_frequency * CHIRP.chirp_interval / LIGHT
-    fast = np.exp(2j * np.pi * beat * np.arange(SAMPLES)[:, None]).astype(np.complex64)
-    slow = np.exp(2j * np.pi * doppler * np.arange(CHIRPS)[:, None]).astype(np.complex64)
-    across = np.exp(-2j * np.pi * CHIRP.rx_spacing * np.sin(azimuth) * np.arange(RX)[:, None]) * amplitude
-    cube = np.empty((RX, SAMPLES, CHIRPS), np.complex64)
+@dataclass(frozen=True, eq=False)
+class Scatterers:
+    """N points that send echoes back: `distance` [m], `azimuth` [rad], radial `velocity` [m/s], `rcs` [m^2], `phase` [rad], (N,) each."""
+
+    distance: np.ndarray
+    azimuth: np.ndarray
+    velocity: np.ndarray
+    rcs: np.ndarray
+    phase: np.ndarray
+
+    def echoes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Fast-time signals (N, SAMPLES) and their amplitudes at each antenna (RX, N), complex64."""
+        amplitude = GAIN * np.sqrt(self.rcs) / np.maximum(self.distance, 2.0) ** 2 * np.exp(1j * self.phase)
+        beat = 2 * self.distance * CHIRP.slope / (LIGHT * CHIRP.sample_rate)
+        across = np.exp(-2j * np.pi * CHIRP.rx_spacing * np.sin(self.azimuth) * np.arange(RX)[:, None]) * amplitude
+        return _tones(beat, SAMPLES), across.astype(np.complex64)
+
+
+def still_echo(scatterers: Scatterers) -> np.ndarray:
+    """What scatterers that never move add to every chirp, (RX, SAMPLES) complex64."""
+    fast, across = scatterers.echoes()
+    return across @ fast
+
+
+def adc_cube(moving: Scatterers, still: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+    """Samples (RX, SAMPLES, CHIRPS) complex64, whole ADC steps, of what moves, of a `still_echo` and of noise."""
+    fast, across = moving.echoes()
+    slow = _tones(2 * moving.velocity * CHIRP.start_frequency * CHIRP.chirp_interval / LIGHT, CHIRPS)
+    cube = NOISE * noise.standard_normal((RX, SAMPLES, CHIRPS, 2), np.float32).view(np.complex64)[..., 0]
+    cube += still[:, :, None]
     for k in range(RX):
-        cube[k] = (fast * across[k].astype(np.complex64)) @ slow.T
-    cube += NOISE * noise.standard_normal((*cube.shape, 2), np.float32).view(np.complex64)[..., 0]
-    steps = np.clip(np.rint(cube.view(np.float32)), -32768, 32767)
-    return steps.view(np.complex64)
+        cube[k] += (fast * across[k][:, None]).T @ slow
+    steps = np.rint(cube.view(np.float32))
+    return np.clip(steps, -32768, 32767, out=steps).view(np.complex64)
+
+
+def _tones(frequency: np.ndarray, count: int) -> np.ndarray:
+    """exp(j 2 pi f n), (N, count) complex64, of frequencies (N,) in cycles a step."""
+    turns = np.mod(frequency[:, None] * np.arange(count), 1.0).astype(np.float32) * np.float32(2 * np.pi)
+    tones = np.empty(turns.shape, np.complex64)
+    np.cos(turns, out=tones.real)
+    np.sin(turns, out=tones.imag)
+    return tones
 
 
 def detect(cube: RadarCube) -> RadarPoints:
@@ -45,7 +74,7 @@ def detect(cube: RadarCube) -> RadarPoints:
 
     The array is horizontal, so elevation is unknown: points lie in the plane z = 0 of the radar.
     """
-    rx, samples, chirps = cube.adc.shape
+    _, samples, chirps = cube.adc.shape
     chirp = cube.chirp
     window = np.outer(np.hanning(samples), np.hanning(chirps)).astype(np.float32)
     spectrum = fft.fftshift(fft.fft2(cube.adc * window, axes=(1, 2)), axes=2)

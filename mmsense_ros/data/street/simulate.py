@@ -13,10 +13,10 @@ import numpy as np
 from mmsense_ros.calibration import ANTENNA_FRAME
 from mmsense_ros.data.recording import CAMERA_INFO, INSTRUCTION, TF_STATIC, TRUTH_NOISE_FREE, TRUTH_POWER, TRUTH_SENSING
 from mmsense_ros.data.rosbag import BagWriter
+from mmsense_ros.data.street.link import Link
 from mmsense_ros.data.street.radar import detect
 from mmsense_ros.data.street.street import EPOCH, SERVICE_STEP, Street, StreetConfig, stamp
 from mmsense_ros.data.street.traffic import SIZES
-from mmsense_ros.data.street.link import Link
 from mmsense_ros.messages.camera import camera_info_message, image_message
 from mmsense_ros.messages.lidar import lidar_message
 from mmsense_ros.messages.link import beam_power_message, string_message, transforms_message
@@ -70,7 +70,9 @@ def _measurements(seed: int, seconds: float) -> list[tuple[float, str, float]]:
     found = []
     for modality, timing in TIMINGS.items():
         count = int(seconds * timing.rate)
-        t = (np.arange(count) + rng.uniform(0.1, 0.9)) / timing.rate + np.clip(rng.normal(0, timing.jitter, count), -0.004, 0.004)
+        t = (np.arange(count) + rng.uniform(0.1, 0.9)) / timing.rate + np.clip(
+            rng.normal(0, timing.jitter, count), -0.004, 0.004
+        )
         latency = timing.latency * rng.uniform(0.8, 1.4, count)
         found += [(float(a), modality, float(b)) for a, b in zip(np.clip(t, 0, seconds), latency, strict=True)]
     return sorted(found)
@@ -139,8 +141,12 @@ def _truth(types: RosbagTypes, street: Street, t: float, instruction: str) -> It
         blockage=float(now.blocked),
         blockage_ahead=float(later.blocked),
         pathloss=now.pathloss,
-        objects=tuple(SensedObject(v.label, v.position, v.velocity, v.size, v.yaw, 1.0) for v in vehicles if v.visible >= VISIBLE),
-        people=tuple(SensedPerson(p.position, p.activity, 1.0, 1.0) for p in truth.people if p.in_view and p.visible >= VISIBLE),
+        objects=tuple(
+            SensedObject(v.label, v.position, v.velocity, v.size, v.yaw, 1.0) for v in vehicles if v.visible >= VISIBLE
+        ),
+        people=tuple(
+            SensedPerson(p.position, p.activity, 1.0, 1.0) for p in truth.people if p.in_view and p.visible >= VISIBLE
+        ),
         traffic={label: float(sum(v.label == label for v in vehicles)) for label in SIZES},
         engine="truth",
         precision="fp64",

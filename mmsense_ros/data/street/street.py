@@ -16,9 +16,9 @@ from mmsense_ros.data.street.layout import make_layout
 from mmsense_ros.data.street.lidar import Lidar
 from mmsense_ros.data.street.link import Link, LinkConfig, Obstacles, measure
 from mmsense_ros.data.street.phrases import describe
-from mmsense_ros.data.street.radar import CHIRP, adc_cube
+from mmsense_ros.data.street.radar import CHIRP, LIGHT, Scatterers, adc_cube, still_echo
 from mmsense_ros.data.street.raycast import Scene, rays_from
-from mmsense_ros.data.street.traffic import PERSON_SIZE, REACH, Person, Traffic, Vehicle
+from mmsense_ros.data.street.traffic import PERSON_SIZE, Traffic
 from mmsense_ros.snapshot import NANOSECONDS, CameraReading, LidarReading, RadarCube
 
 EPOCH = 1_700_000_000 * NANOSECONDS  #: stamp of t = 0
@@ -92,18 +92,28 @@ class Street:
         self.traffic = Traffic(self.layout, rng, seconds)
         self._static, glazed = self._build()
         self._camera = Camera(
-            self.layout, self._static, glazed, np.array([0.1, 0.15, -0.15]), rng.uniform(0.16, 0.24), config.width, config.height, rng
+            self.layout,
+            self._static,
+            glazed,
+            np.array([0.1, 0.15, -0.15]),
+            rng.uniform(0.16, 0.24),
+            config.width,
+            config.height,
+            rng,
         )
         self._lidar = Lidar(self._static, np.array([0.05, -0.1, 0.2]), config.lidar_lines, config.lidar_steps)
         self.radar_pose = np.eye(4)
         self.radar_pose[:3, 3] = 0.1, 0.0, -0.3
-        self._clutter = self._still_scatterers(rng)
+        place, rcs = self._still_scatterers(rng)
+        self._clutter = still_echo(self._as_radar_sees(place, np.zeros_like(place), rcs))
         self._moments: OrderedDict[float, _Moment] = OrderedDict()
 
     @cached_property
     def calibration(self) -> Calibration:
         """Where the sensors are."""
-        return Calibration.from_matrices({"camera_optical": self._camera.pose, "radar": self.radar_pose, "lidar": self._lidar.pose})
+        return Calibration.from_matrices(
+            {"camera_optical": self._camera.pose, "radar": self.radar_pose, "lidar": self._lidar.pose}
+        )
 
     @property
     def camera_matrix(self) -> np.ndarray:
@@ -121,17 +131,9 @@ class Street:
     def radar(self, t: float) -> RadarCube:
         """The frame that begins at `t`."""
         noise = self._noise(3, t)
-        place, velocity, rcs = self._scatterers(t, noise)
-        still, still_rcs = self._clutter
-        place = np.concatenate([place, still]) - self.radar_pose[:3, 3]
-        velocity = np.concatenate([velocity, np.zeros_like(still)])
-        rcs = np.concatenate([rcs, still_rcs])
-        distance = np.linalg.norm(place, axis=1)
-        phase = np.mod(4 * np.pi * distance * CHIRP.start_frequency / 299_792_458.0, 2 * np.pi)
-        # The array is horizontal: it sees the angle whose sine is y over the slant range.
-        azimuth = np.arcsin(np.clip(place[:, 1] / distance, -1, 1))
-        adc = adc_cube(distance, azimuth, (velocity * place).sum(axis=1) / distance, rcs, phase, noise)
-        return RadarCube(stamp(t), "radar", adc, CHIRP)
+        return RadarCube(
+            stamp(t), "radar", adc_cube(self._as_radar_sees(*self._scatterers(t, noise)), self._clutter, noise), CHIRP
+        )
 
     def truth(self, t: float) -> StreetTruth:
         """Everything on the street at `t`."""
@@ -162,7 +164,7 @@ class Street:
         index = min(int(t / SERVICE_STEP), len(self._service) - 1)
         while index and self._service[index - 1] == self._service[index]:
             index -= 1
-        vehicles = {v.id: v for v in self.truth(index * SERVICE_STEP).vehicles}
+        vehicles = {v.id: v for v in self._truth(index * SERVICE_STEP)[0]}
         it = vehicles.get(self._service[index])
         return "predict the beam" if it is None else describe(it, vehicles.values(), self._noise(4, index * SERVICE_STEP))
 
@@ -195,23 +197,22 @@ class Street:
                 self._moments.popitem(last=False)
         return moment
 
-    def _present(self, t: float) -> tuple[list[tuple[Vehicle, float, float]], list[tuple[Person, float, float, str]]]:
-        vehicles = [(v, *self.traffic.vehicle_motion(v, t)) for v in self.traffic.vehicles]
-        people = [(p, *self.traffic.person_motion(p, t)) for p in self.traffic.people]
-        return [v for v in vehicles if abs(v[1]) < REACH], people
-
     def _truth(self, t: float) -> tuple[list[VehicleTruth], list[PersonTruth]]:
         """Vehicles and people at `t`, their visibility not yet known (1)."""
         ground, along = -self.layout.height, self.layout.along
         heading = np.array([np.cos(along), np.sin(along)])
         vehicles, people = [], []
-        for v, s, speed in self._present(t)[0]:
+        for v, s, speed in self.traffic.vehicles_at(t):
             x, y = self.layout.place(s, v.d)
             yaw = along if v.direction > 0 else along - np.pi
             velocity = (*(heading * speed), 0.0)
             position = (float(x), float(y), ground + v.size[2] / 2)
-            vehicles.append(VehicleTruth(v.id, v.label, v.colour, v.lane_name, position, velocity, v.size, _wrapped(yaw), in_view(x, y), 1.0))
-        for p, s, speed, activity in self._present(t)[1]:
+            vehicles.append(
+                VehicleTruth(
+                    v.id, v.label, v.colour, v.lane_name, position, velocity, v.size, _wrapped(yaw), in_view(x, y), 1.0
+                )
+            )
+        for p, s, speed, activity in self.traffic.people_at(t):
             x, y = self.layout.place(s, p.d)
             position = (float(x), float(y), ground + p.height / 2)
             people.append(PersonTruth(p.id, position, (*(heading * speed), 0.0), activity, in_view(x, y), 1.0))
@@ -221,11 +222,19 @@ class Street:
         vehicles, people = self._truth(t)
         ground, along = -self.layout.height, self.layout.along
         by_id = {v.id: v for v in self.traffic.vehicles}
-        parts = [vehicle_parts(by_id[v.id], np.array(v.position[:2]), ground, v.yaw, number) for number, v in enumerate(vehicles)]
+        parts = [
+            vehicle_parts(by_id[v.id], np.array(v.position[:2]), ground, v.yaw, number) for number, v in enumerate(vehicles)
+        ]
         for number, (person, truth) in enumerate(zip(self.traffic.people, people, strict=True), len(vehicles)):
             forward = truth.velocity[0] * np.cos(along) + truth.velocity[1] * np.sin(along)
             # Those who stand or wave face the roadside unit.
-            yaw = np.arctan2(-truth.position[1], -truth.position[0]) if abs(forward) < 1e-6 else along if forward > 0 else along + np.pi
+            yaw = (
+                np.arctan2(-truth.position[1], -truth.position[0])
+                if abs(forward) < 1e-6
+                else along
+                if forward > 0
+                else along + np.pi
+            )
             parts.append(person_parts(person, np.array(truth.position[:2]), ground, float(yaw), truth.activity, t, number))
         scene = Scene(Parts.joined(parts))
         seen = self._visibility(scene, [*vehicles, *people])
@@ -275,11 +284,22 @@ class Street:
             sections.append(np.array([0.6, 0.15, 0.15, 0.1]) * noise.exponential(size=count) * (0.02 + 0.98 * p.visible))
         return np.concatenate(places), np.concatenate(velocities), np.concatenate(sections)
 
+    def _as_radar_sees(self, place: np.ndarray, velocity: np.ndarray, rcs: np.ndarray) -> Scatterers:
+        """Scatterers of places (N, 3) and velocities (N, 3) in the antenna frame."""
+        place = place - self.radar_pose[:3, 3]
+        distance = np.linalg.norm(place, axis=1)
+        # The array is horizontal: it sees the angle whose sine is y over the slant range.
+        azimuth = np.arcsin(np.clip(place[:, 1] / distance, -1, 1))
+        phase = np.mod(4 * np.pi * distance * CHIRP.start_frequency / LIGHT, 2 * np.pi)
+        return Scatterers(distance, azimuth, (velocity * place).sum(axis=1) / distance, rcs, phase)
+
     def _still_scatterers(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Walls, poles and ground as the radar sees them: places (N, 3), cross sections (N,)."""
         azimuth = np.arcsin(rng.uniform(-0.85, 0.85, 160))
         elevation = rng.uniform(-0.45, 0.12, 160)
-        direction = np.stack([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)], axis=1)
+        direction = np.stack(
+            [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)], axis=1
+        )
         hits = self._static.cast(rays_from(np.zeros(3), direction))
         met = np.isfinite(hits.distance) & (hits.distance < 75.0)
         ground = hits.part[met] == 0

@@ -12,7 +12,12 @@ import numpy as np
 from mmsense_ros.data.street.layout import Lane, Layout
 
 REACH = 70.0  #: [m] things further along the road than this do not exist yet or any more
-SIZES = {"car": (4.4, 1.8, 1.5), "van": (5.4, 2.0, 2.3), "bus": (11.0, 2.5, 3.2), "truck": (8.2, 2.4, 3.5)}  #: [m] length, width, height
+SIZES = {
+    "car": (4.4, 1.8, 1.5),
+    "van": (5.4, 2.0, 2.3),
+    "bus": (11.0, 2.5, 3.2),
+    "truck": (8.2, 2.4, 3.5),
+}  #: [m] length, width, height
 SHARES = {"car": 0.52, "van": 0.18, "bus": 0.16, "truck": 0.14}
 COLOURS = {
     "red": (196, 38, 34), "blue": (36, 78, 178), "green": (34, 128, 62), "white": (232, 232, 228), "black": (34, 34, 38),
@@ -68,19 +73,25 @@ class Traffic:
         self._park(layout, rng)
         self.people = [_person(number, layout, self._times, rng) for number in range(int(rng.integers(3, 9)))]
 
-    def vehicle_motion(self, vehicle: Vehicle, t: float) -> tuple[float, float]:
-        """s [m] and speed along s [m/s] at `t`."""
-        if vehicle.lane < 0:
-            return vehicle.start, 0.0
-        progress = np.interp(t, self._times, self._progress[vehicle.lane])
-        speed = np.interp(t, self._times, self._speed[vehicle.lane])
-        return vehicle.start + vehicle.direction * float(progress), vehicle.direction * float(speed)
+    def vehicles_at(self, t: float) -> list[tuple[Vehicle, float, float]]:
+        """Those on the street at `t`: each with its s [m] and its speed along s [m/s]."""
+        progress = [float(np.interp(t, self._times, table)) for table in self._progress]
+        speed = [float(np.interp(t, self._times, table)) for table in self._speed]
+        found = []
+        for v in self.vehicles:
+            moved, pace = (progress[v.lane], speed[v.lane]) if v.lane >= 0 else (0.0, 0.0)
+            s = v.start + v.direction * moved
+            if abs(s) < REACH:
+                found.append((v, s, v.direction * pace))
+        return found
 
-    def person_motion(self, person: Person, t: float) -> tuple[float, float, str]:
-        """s [m], speed along s [m/s] and activity at `t`."""
-        index = min(int(t / STEP), len(person.activity) - 1)
-        s, speed = np.interp(t, self._times, person.s), person.speed[index]
-        return float(s), float(speed), list(ACTIVITIES)[person.activity[index]]
+    def people_at(self, t: float) -> list[tuple[Person, float, float, str]]:
+        """Everybody at `t`: s [m], speed along s [m/s] and activity."""
+        index = min(int(t / STEP), len(self._times) - 1)
+        names = tuple(ACTIVITIES)
+        return [
+            (p, float(np.interp(t, self._times, p.s)), float(p.speed[index]), names[p.activity[index]]) for p in self.people
+        ]
 
     def _fill_lane(self, index: int, lane: Lane, travelled: float, rng: np.random.Generator) -> None:
         """A queue of vehicles long enough that the lane never runs dry."""
@@ -93,7 +104,17 @@ class Traffic:
             s += length / 2 + rng.uniform(3.5, 3.5 + busy)
             colour = list(COLOURS)[int(rng.integers(len(COLOURS)))]
             self.vehicles.append(
-                Vehicle(len(self.vehicles), label, colour, index, lane.name, (length, width, height), -lane.direction * s, lane.d, lane.direction)
+                Vehicle(
+                    len(self.vehicles),
+                    label,
+                    colour,
+                    index,
+                    lane.name,
+                    (length, width, height),
+                    -lane.direction * s,
+                    lane.d,
+                    lane.direction,
+                )
             )
             s += length / 2
 
@@ -105,7 +126,9 @@ class Traffic:
                 size = tuple(extent * rng.uniform(0.93, 1.07) for extent in SIZES[label])
                 colour = list(COLOURS)[int(rng.integers(len(COLOURS)))]
                 d = layout.far_kerb - 1.15
-                self.vehicles.append(Vehicle(len(self.vehicles), label, colour, -1, "parked", size, s + rng.uniform(-2, 2), d, 1))
+                self.vehicles.append(
+                    Vehicle(len(self.vehicles), label, colour, -1, "parked", size, s + rng.uniform(-2, 2), d, 1)
+                )
 
 
 def _label(rng: np.random.Generator, heavy: float) -> str:
