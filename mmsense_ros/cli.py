@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-# OpenMP threads that spin while they wait starve each other; it must be set before anything that uses OpenMP is imported.
+# Threads that spin while they wait starve each other, and numpy's matrices here are too small to be worth any; both must be
+# set before anything that uses them is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from mmsense_ros.errors import MMSenseError  # noqa: E402
 from mmsense_ros.snapshot import MODALITIES  # noqa: E402

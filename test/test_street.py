@@ -196,6 +196,16 @@ def test_a_bag_plays_back_as_complete_moments_with_truth(tmp_path) -> None:
     assert sum(not m.snapshot.missing for m in moments) >= 40
 
 
+def test_the_number_of_workers_changes_no_message(tmp_path) -> None:
+    bags = [simulate(tmp_path / f"{n}", 2.4, seed=9, config=SMALL, workers=n) for n in (1, 2)]
+    contents = []
+    for bag in bags:
+        with BagReader(bag) as reader:
+            contents.append([(m.topic, m.log_time, bytes(m.data)) for m in reader.messages()])
+    assert contents[0] == contents[1]
+    assert [topic for topic, _, _ in contents[0][:2]] == ["/tf_static", "/instruction"]
+
+
 def test_log_times_never_run_backwards(tmp_path) -> None:
     with BagReader(simulate(tmp_path / "bag", 0.5, seed=6, config=SMALL)) as reader:
         times = [message.log_time for message in reader.messages()]

@@ -224,9 +224,13 @@ class BagWriter:
     def write(self, topic: str, message: Any, log_time: int) -> None:
         """Append a message (a rosbags class, see `message_class`) received at `log_time` [ns]."""
         type_name = message.__msgtype__
+        self.write_cdr(topic, type_name, typestore().serialize_cdr(message, type_name), log_time)
+
+    def write_cdr(self, topic: str, type_name: str, data: bytes | memoryview, log_time: int) -> None:
+        """Append a message that is serialized already."""
         if topic not in self._connections:
             self.add_topic(topic, type_name, latched=topic in ("/tf_static", "/instruction"))
-        self._writer.write(self._connections[topic], log_time, typestore().serialize_cdr(message, type_name))
+        self._writer.write(self._connections[topic], log_time, data)
 
     def close(self) -> None:
         """Write the index and metadata.yaml."""

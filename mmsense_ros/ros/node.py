@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 
-# Waiting OpenMP threads that spin starve the others: it must be set before anything that uses OpenMP is imported.
+# Waiting threads that spin starve the others: both must be set before anything that uses them is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import signal
 import sys
