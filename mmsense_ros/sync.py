@@ -68,7 +68,7 @@ class SyncConfig:
     sensors: Mapping[str, SensorSync] = field(default_factory=lambda: {name: SensorSync() for name in MODALITIES})
     max_wait: float = 0.05
     max_jump: float = 0.5
-    stand_in: float = 1.0
+    stand_in: float = 0.5
     queue: int = 32
     stamp_policy: Literal["reject", "arrival"] = "reject"
 
