@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 import sys
+import zlib
+from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -128,7 +132,13 @@ def test_compressed_images(suffix: str) -> None:
     assert np.abs(camera_reading(compressed, TOPIC).image.astype(int) - RGB).max() <= 3
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8 no picture"])
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that claims this size and holds next to nothing."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + bytes(99)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8 no picture", png_of(100_000, 100_000)])
 def test_a_compressed_image_that_does_not_decode_is_refused(data: bytes) -> None:
     octets = np.array(bytearray(data), np.uint8)
     compressed = TYPES("sensor_msgs/msg/CompressedImage", header=header(TYPES, 5, "camera_optical"), format="jpeg", data=octets)
@@ -136,24 +146,50 @@ def test_a_compressed_image_that_does_not_decode_is_refused(data: bytes) -> None
         camera_reading(compressed, TOPIC)
 
 
-def test_cv_bridge_converts_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+class Bridge:
+    """Reads images as cv_bridge 3 and 4 do: rows of whole pixels, all of the last row, no uyvy, no yuyv."""
 
-    class CvBridge:
-        def imgmsg_to_cv2(self, image: SimpleNamespace, desired_encoding: str) -> np.ndarray:
-            asked.append((image.encoding, desired_encoding))
-            return flat(200, 120, 40)
+    asked: ClassVar[list[str]] = []
 
+    def imgmsg_to_cv2(self, image: SimpleNamespace, desired_encoding: str) -> np.ndarray:
+        if image.encoding in ("uyvy", "yuyv"):
+            raise TypeError(f"Unrecognized image encoding [{image.encoding}]")
+        assert desired_encoding == "rgb8" and not image.is_bigendian  # NumPy 2 has no newbyteorder, which it calls
+        channels, _, conversion = camera.ENCODINGS[image.encoding]
+        shape = (image.height, image.step // channels, channels)[: 2 if channels == 1 else 3]
+        self.asked.append(image.encoding)
+        return cv2.cvtColor(np.ascontiguousarray(np.ndarray(shape, np.uint8, buffer=image.data)[:, : image.width]), conversion)
+
+
+@pytest.fixture
+def bridge(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bridge]]:
     module = ModuleType("cv_bridge")
-    module.CvBridge = CvBridge
+    module.CvBridge = Bridge
     monkeypatch.setitem(sys.modules, "cv_bridge", module)
-    camera._bridge.cache_clear()
-    try:
-        for encoding in ("rgb8", "bgr8"):
-            camera_reading(message(COLOURED[encoding][0], encoding, 3 * WIDTH), TOPIC)
-    finally:
-        camera._bridge.cache_clear()
-    assert asked == [("bgr8", "rgb8")]
+    monkeypatch.setattr(Bridge, "asked", [])
+    camera.bridge_converts.cache_clear()
+    yield Bridge
+    camera.bridge_converts.cache_clear()
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("encoding", COLOURED)
+def test_cv_bridge_gives_the_same_where_it_is_installed(encoding: str, padding: int, bridge: type[Bridge]) -> None:
+    data, pixel = COLOURED[encoding]
+    rows = np.pad(data.reshape(HEIGHT, -1), ((0, 0), (0, padding)), constant_values=255).reshape(-1)
+    image = message(
+        rows[: len(rows) - padding], encoding, WIDTH * pixel + padding, big=True
+    )  # the last row's padding is left out
+    assert np.abs(camera_reading(image, TOPIC).image.astype(int) - RGB).max() <= 3
+    assert set(bridge.asked) == {encoding} - {"rgb8", "uyvy", "yuyv"}
+
+
+def test_a_cv_bridge_that_cannot_be_loaded_is_no_loss(bridge: type[Bridge], monkeypatch: pytest.MonkeyPatch) -> None:
+    def built_for_another_numpy(self: Bridge, image: SimpleNamespace, desired_encoding: str) -> None:
+        raise AttributeError("_ARRAY_API not found")
+
+    monkeypatch.setattr(bridge, "imgmsg_to_cv2", built_for_another_numpy)
+    assert np.abs(camera_reading(message(COLOURED["bgr8"][0], "bgr8", 3 * WIDTH), TOPIC).image.astype(int) - RGB).max() == 0
 
 
 def test_an_image_written_is_the_image_read() -> None:

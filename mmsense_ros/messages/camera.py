@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -104,20 +105,23 @@ def _decoded(message: Any, topic: str) -> np.ndarray:
             f"{fault} holds {len(data)} bytes where {height} rows of step {step} need {height * step}; "
             "correct the driver, or record it again"
         )
-    bridge = _bridge() if conversion is not None and size == 1 and not message.encoding.startswith("8UC") else None
-    if bridge is not None:
-        return bridge.imgmsg_to_cv2(message, desired_encoding="rgb8")
     strides = (step, channels * size, size, 1)
     pixels = np.lib.stride_tricks.as_strided(data, (height, width, channels, size), strides)
     pixels = pixels[..., 0 if message.is_bigendian or size == 1 else 1]  # of 16 bits the upper byte
     if conversion is None:
         return pixels
-    return cv2.cvtColor(np.ascontiguousarray(pixels if channels > 1 else pixels[..., 0]), conversion)
+    pixels = np.ascontiguousarray(pixels if channels > 1 else pixels[..., 0])
+    if size == 1 and bridge_converts(message.encoding):
+        return _bridged(pixels, message.encoding)
+    return cv2.cvtColor(pixels, conversion)
 
 
 def _decompressed(message: Any, topic: str) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except cv2.error:  # e.g. more pixels than OpenCV takes
+        image = None
     if image is None:
         raise MessageError(
             f"{name(topic)}: CompressedImage of format '{message.format}' cannot be decoded; publish jpeg or png"
@@ -125,11 +129,23 @@ def _decompressed(message: Any, topic: str) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-@lru_cache(maxsize=1)
-def _bridge() -> Any:
-    """cv_bridge, which comes only with a ROS installation."""
+@cache
+def bridge_converts(encoding: str) -> bool:
+    """Whether cv_bridge, which comes only with a ROS installation, turns this encoding into RGB."""
+    channels, _, conversion = ENCODINGS[encoding]
+    black = np.zeros((2, 2, channels) if channels > 1 else (2, 2), np.uint8)
     try:
-        from cv_bridge import CvBridge
-    except ImportError:
-        return None
-    return CvBridge()
+        return np.array_equal(_bridged(black, encoding), cv2.cvtColor(black, conversion))
+    except Exception:  # it is missing, was built for another NumPy, or does not know the encoding
+        return False
+
+
+def _bridged(pixels: np.ndarray, encoding: str) -> np.ndarray:
+    """RGB of rows without padding, which is how cv_bridge reads every encoding right."""
+    from cv_bridge import CvBridge
+
+    height, width = pixels.shape[:2]
+    image = SimpleNamespace(
+        height=height, width=width, step=pixels.nbytes // height, encoding=encoding, is_bigendian=0, data=pixels
+    )
+    return CvBridge().imgmsg_to_cv2(image, desired_encoding="rgb8")
