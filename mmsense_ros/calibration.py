@@ -51,16 +51,19 @@ class Calibration:
         """From a YAML file such as config/calibration.yaml: frames with `parent`, `translation` [m] and `rotation`, either
         roll, pitch, yaw [rad] about fixed axes (REP-103) or a quaternion x, y, z, w."""
         try:
-            frames = yaml.safe_load(Path(path).read_text())["frames"]
+            frames = yaml.load(Path(path).read_text(), _UniqueKeys)["frames"]
             items = list(frames.items())
-        except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
             raise CalibrationError(f"calibration {path} cannot be read ({error}); see config/calibration.yaml") from error
         parents = {}
         for frame, entry in items:
             place = f"{path}: frame {frame}"
             if not isinstance(entry, dict) or set(entry) - {"parent", "translation", "rotation"} or len(entry) != 3:
                 raise CalibrationError(f"{place} must have parent, translation and rotation; see config/calibration.yaml")
-            parents[frame] = (entry["parent"], _matrix(entry["translation"], _turn(entry["rotation"], place), place))
+            parent, child = (_frame_name(name, place) for name in (entry["parent"], frame))
+            if child in parents:
+                raise CalibrationError(f"{place} stands there twice; keep one")
+            parents[child] = (parent, _matrix(entry["translation"], _turn(entry["rotation"], place), place))
         return cls(parents, str(path))
 
     def save(self, path: str | Path) -> None:
@@ -108,11 +111,25 @@ class Calibration:
         if at == ANTENNA_FRAME:
             self._known[frame] = matrix
             return
-        while at in self._parents:
-            at, step = self._parents[at]
-            matrix = step @ matrix
         if at == top:
             self._known[frame] = np.linalg.inv(root_from_antenna) @ matrix
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which no key may stand twice: of two poses of a frame, none is believed."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{', '.join(twice)} stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _frame_name(name: Any, place: str) -> str:
+    if not isinstance(name, str) or not name.strip("/"):
+        raise CalibrationError(f"{place}: {name} is no name of a frame; put a word there")
+    return name.lstrip("/")
 
 
 def _matrix(translation: Any, rotation: np.ndarray, place: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from mmsense_ros.errors import CalibrationError
 from mmsense_ros.messages.link import transforms_message
 from mmsense_ros.messages.types import RosbagTypes
 
+POSE = "radar: {parent: antenna_array, translation: [1, 2, 3], rotation: [0, 0, 0]}"
 EXAMPLE = Path(__file__).parent.parent / "config" / "calibration.yaml"
 
 
@@ -106,6 +107,9 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         "frames: {radar: {parent: antenna_array, translation: [1, 2, 3], rotation: [0, 0]}}",
         "frames: {radar: {parent: antenna_array, translation: [1, 2, 3], rotation: [0, 0, 0, 2]}}",
         "frames: {radar: {parent: antenna_array, translation: [1, 2, 3], rotation: [0, 0, 0], yaw: 1}}",
+        "frames: {radar: {parent: [lidar], translation: [1, 2, 3], rotation: [0, 0, 0]}}",
+        "frames: {radar: {parent: , translation: [1, 2, 3], rotation: [0, 0, 0]}}",
+        f"frames: {{{POSE}, {POSE}}}", f"frames: {{{POSE}, /{POSE}}}",
     ],
 )  # fmt: skip
 def test_a_file_that_makes_no_sense_is_refused_by_name(text: str, tmp_path: Path) -> None:
@@ -113,6 +117,17 @@ def test_a_file_that_makes_no_sense_is_refused_by_name(text: str, tmp_path: Path
     path.write_text(text)
     with pytest.raises(CalibrationError, match="(?s)mine.yaml.*; "):
         Calibration.load(path)
+
+
+def test_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"frames: {rad\xe4r: 3}")
+    with pytest.raises(CalibrationError, match="mine.yaml.*; "):
+        Calibration.load(tmp_path / "mine.yaml")
+
+
+def test_slashes_before_frames_mean_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"frames: {{/{POSE.replace('antenna', '/antenna')}}}")
+    np.testing.assert_array_equal(Calibration.load(tmp_path / "mine.yaml").antenna_from("radar")[:3, 3], [1, 2, 3])
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
