@@ -58,6 +58,7 @@ LIES: list[tuple[dict[str, int], str]] = [
     ({"height": 2}, "bytes"),
     ({"row_step": 8}, "row_step"),
     ({"point_step": 12}, "beyond point_step"),
+    ({"point_step": 0, "fields": []}, "point_step 0"),
     ({"data": np.zeros(7, np.uint8)}, "bytes"),
     ({"data": np.zeros(0, np.uint8)}, "bytes"),
 ]

@@ -48,9 +48,23 @@ def test_intensities_that_count_to_255_are_scaled() -> None:
     np.testing.assert_allclose(lidar_reading(cloud(table("x y z intensity", rows)), TOPIC).intensity, [1, 0, 0.2])
 
 
-def test_points_that_are_not_finite_are_dropped() -> None:
+def test_intensities_of_other_units_stay_within_0_and_1() -> None:
+    rows = [[1, 2, 3, 3000], [1, 2, 3, -5], [1, 2, 3, 51]]
+    np.testing.assert_allclose(lidar_reading(cloud(table("x y z intensity", rows)), TOPIC).intensity, [1, 0, 0.2])
+
+
+def test_a_field_without_a_name_is_not_taken_for_the_intensity() -> None:
+    message = cloud(table("x y z intensity", ROWS))
+    message.fields[3].name = ""
+    np.testing.assert_array_equal(lidar_reading(message, TOPIC).intensity, [0, 0])
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<f8"])
+def test_points_that_are_not_finite_are_dropped(kind: str) -> None:
     rows = [[np.nan, 0, 0, 1], [1, 2, 3, 1], [1, np.inf, 3, 1], [1, 2, -np.inf, 1], [7, 8, 9, np.nan]]
-    reading = lidar_reading(cloud(table("x y z intensity", rows)), TOPIC)
+    if kind == "<f8":
+        rows.append([1, 2, 1e300, 1])  # more than a float32 holds
+    reading = lidar_reading(cloud(table("x y z intensity", rows, kind)), TOPIC)
     np.testing.assert_array_equal(reading.xyz, [[1, 2, 3]])
     assert len(reading.intensity) == 1
 
@@ -124,7 +138,8 @@ def test_points_land_where_they_are(place: tuple[float, float], cell: tuple[int,
     assert [tuple(index) for index in np.argwhere(density)] == [cell]
 
 
-@pytest.mark.parametrize("place", [(-5.0, 0.0), (5.0, 6.0), (5.0, -6.0), (64.1, 0.0), (0.0, 3.0)])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("place", [(-5.0, 0.0), (5.0, 6.0), (5.0, -6.0), (64.1, 0.0), (0.0, 3.0), (1e12, 0.0)])
 def test_points_out_of_view_are_left_out(place: tuple[float, float]) -> None:
     assert not lidar_map(reading((*place, 0, 1)), np.eye(4), GRID).any()
 

@@ -25,13 +25,21 @@ ROWS = [[10, 2, 0, -3, 20], [20, 5, 1, 4, 30]]
 
 
 @pytest.mark.parametrize("velocity", ["velocity", "doppler", "doppler_velocity"])
-@pytest.mark.parametrize("intensity", ["intensity", "snr", "rcs", "amplitude"])
+@pytest.mark.parametrize("intensity", ["intensity", "snr", "amplitude"])
 def test_fields_by_any_of_their_names(velocity: str, intensity: str) -> None:
     reading = radar_points(cloud(table(f"x y z {velocity} {intensity}", ROWS), frame_id="/radar"), POINTS)
     np.testing.assert_array_equal(reading.xyz, [[10, 2, 0], [20, 5, 1]])
     np.testing.assert_array_equal(reading.velocity, [-3, 4])
     np.testing.assert_array_equal(reading.intensity, [20, 30])
     assert (reading.stamp, reading.frame_id) == (5, "radar")
+
+
+@pytest.mark.parametrize(("fields", "level"), [("x y z velocity rcs", 15), ("x y z velocity snr rcs", -15)])
+def test_radar_cross_sections_are_counted_from_their_floor_where_nothing_better_is_there(fields: str, level: float) -> None:
+    reading = radar_points(cloud(table(fields, [[10, 2, 0, -3, -15, 4]])), POINTS)
+    np.testing.assert_array_equal(reading.intensity, [level])
+    if level > 0:  # else a small target would not be seen at all
+        assert radar_map(reading, np.eye(4), GRID)[0].max() == pytest.approx(15 / 40)
 
 
 def test_a_radar_that_counts_approaching_as_positive() -> None:
@@ -133,11 +141,25 @@ def test_a_cube_that_lies_is_refused_by_topic_and_reason(lie: dict[str, Any], sa
         radar_cube(changed(cube_message(), **lie), CUBE)
 
 
-def test_samples_that_are_not_finite_are_refused() -> None:
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e13, -1e13])
+@pytest.mark.parametrize("iq", [0, 1, 2])
+def test_samples_that_are_not_finite_or_absurd_are_refused(bad: float, iq: int) -> None:
     adc = SMALL.copy()
-    adc[1, 2, 0] = np.nan
+    adc[1, 2, 0] = bad
     with pytest.raises(MessageError, match=rf"^{CUBE}.*finite.*; "):
-        radar_cube(cube_message(adc, kind="<f4"), CUBE)
+        radar_cube(cube_message(adc, kind="<f4", iq=iq), CUBE)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_a_scale_that_makes_samples_absurd_is_refused(scale: float) -> None:
+    with pytest.raises(MessageError, match=rf"^{CUBE}.*reach.*; correct scale"):
+        radar_cube(cube_message(scale=scale), CUBE)
+
+
+def test_a_silent_cube_is_a_reading_and_a_dark_map() -> None:
+    reading = radar_cube(cube_message(0 * SMALL), CUBE)
+    assert not reading.adc.any()
+    assert not radar_map(reading, np.eye(4), GRID).any()
 
 
 def test_whole_adc_steps_are_kept_exactly_and_other_samples_to_a_step() -> None:
@@ -192,6 +214,20 @@ def test_a_falling_chirp_shows_the_same_scene() -> None:
     place = strongest(first)
     assert np.abs(np.subtract(place, strongest(second))).max() <= 1
     assert second[1][place] == pytest.approx(first[1][place], abs=0.05)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (4, 1, 8), (1, 8, 1), (4, 3, 2)])
+@pytest.mark.parametrize("kind", [np.complex64, np.float32])
+def test_the_smallest_cubes_have_maps_too(shape: tuple[int, int, int], kind: type) -> None:
+    maps = radar_map(RadarCube(0, "radar", np.ones(shape, kind), CHIRP), np.eye(4), GRID)
+    assert maps.shape == (3, *GRID.shape) and np.isfinite(maps).all()
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_the_unit_of_the_samples_does_not_matter(scale: float) -> None:
+    cube = target(20.25, 0.3, 6.0)
+    louder = RadarCube(0, "radar", cube.adc * np.float32(scale), CHIRP)
+    np.testing.assert_allclose(radar_map(louder, np.eye(4), GRID), radar_map(cube, np.eye(4), GRID), atol=1e-3)
 
 
 def test_noise_is_dark_and_stands_still() -> None:

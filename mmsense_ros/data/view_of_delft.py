@@ -12,9 +12,9 @@ import numpy as np
 
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.errors import BagError, CalibrationError
+from mmsense_ros.messages.radar import RCS_FLOOR
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, CameraReading, LidarReading, RadarPoints, Reading
 
-RCS_FLOOR = -30.0  #: [dBsm] radar cross section that counts as 0 dB over the noise
 FRAMES = {CAMERA: "camera_optical", RADAR: "radar", LIDAR: "lidar"}
 
 

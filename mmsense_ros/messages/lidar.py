@@ -15,7 +15,7 @@ FIELDS = {"x": ("x",), "y": ("y",), "z": ("z",), "intensity": ("intensity", "ref
 
 
 def lidar_reading(message: Any, topic: str = "") -> LidarReading:
-    """A PointCloud2 with x, y, z [m] and, if it has it, intensity; intensities that exceed 1.5 are taken as 0..255.
+    """A PointCloud2 with x, y, z [m] and, if it has it, intensity; 0..1, or 0..255 if one exceeds 1.5; what is beyond is clipped.
 
     Points that are not finite are dropped, an empty cloud is an empty reading. Raises MessageError.
     """
@@ -24,8 +24,9 @@ def lidar_reading(message: Any, topic: str = "") -> LidarReading:
     intensity = found["intensity"]
     if intensity is None:
         intensity = np.zeros(len(xyz), np.float32)
-    elif len(intensity) and intensity.max() > 1.5:
-        intensity = intensity * np.float32(1 / 255)
+    else:
+        scale = 255 if intensity.max(initial=0.0) > 1.5 else 1
+        intensity = np.clip(intensity * np.float32(1 / scale), 0, 1)
     return LidarReading(stamp_of(message), frame_of(message), xyz, intensity)
 
 

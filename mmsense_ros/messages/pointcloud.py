@@ -38,9 +38,9 @@ def view(message: Any, topic: str = "") -> np.ndarray:
     if len(set(names)) < len(names):
         raise MessageError(f"{fault} has fields of the same name ({', '.join(names)}); correct the driver")
     points = width * height
-    if not points:
-        step = max(step, 1)
-    dtype = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": step})
+    if points and not step:
+        raise MessageError(f"{fault} has point_step 0; correct the driver")
+    dtype = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": max(step, 1)})
     if not points:
         return np.empty(0, dtype)
     data = np.frombuffer(message.data, np.uint8)
@@ -68,7 +68,7 @@ def columns(message: Any, wanted: Mapping[str, tuple[str, ...]], topic: str = ""
     points = view(message, topic)
     found: dict[str, np.ndarray | None] = {}
     for what, aliases in wanted.items():
-        field = next((alias for alias in aliases if alias in (points.dtype.names or ())), None)
+        field = next((alias for alias in aliases if alias and alias in (points.dtype.names or ())), None)
         if field is None and "" not in aliases:
             have = ", ".join(points.dtype.names or ()) or "none"
             names = " or ".join(alias for alias in aliases if alias)
@@ -77,17 +77,15 @@ def columns(message: Any, wanted: Mapping[str, tuple[str, ...]], topic: str = ""
             )
         if field is not None and points.dtype[field].shape:
             raise MessageError(f"{name(topic)}: PointCloud2 field '{field}' has several values a point; it must have one")
-        found[what] = None if field is None else points[field]
-    there = [values for values in found.values() if values is not None]
+        with np.errstate(over="ignore"):  # what float32 cannot hold is not finite either
+            found[what] = None if field is None else points[field].astype(np.float32, copy=False)
     finite = np.ones(len(points), bool)
-    for values in there:
-        if values.dtype.kind == "f":
+    for values in found.values():
+        if values is not None:
             finite &= np.isfinite(values)
-    whole = bool(finite.all())
-    return {
-        what: None if values is None else (values if whole else values[finite]).astype(np.float32, copy=False)
-        for what, values in found.items()
-    }
+    if finite.all():
+        return found
+    return {what: None if values is None else values[finite] for what, values in found.items()}
 
 
 def message(types: MessageTypes, stamp: int, frame_id: str, fields: Mapping[str, np.ndarray]) -> Any:

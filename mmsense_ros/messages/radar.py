@@ -19,18 +19,24 @@ FIELDS = {
 DTYPES = {0: "i2", 1: "f4"}
 IQ, QI, REAL = 0, 1, 2
 LARGEST = 32000  #: what the largest sample of a cube becomes in int16
+AMPLITUDES = (1e-6, 1e12)  #: what the largest sample of a cube may be, if any is not 0
+RCS_FLOOR = -30.0  #: [dBsm] radar cross section that counts as 0 dB over the noise
 
 
 def radar_points(message: Any, topic: str = "", doppler_sign: int = 1) -> RadarPoints:
-    """A PointCloud2 with x, y, z [m], radial velocity [m/s] and, if it has it, intensity [dB]; fields by any of their aliases.
+    """A PointCloud2 with x, y, z [m], radial velocity [m/s] and, if it has it, intensity; fields by any of their aliases.
 
+    Intensities are dB over the noise (as in radar_msgs, amplitudes too), only `rcs` is dBsm, counted from RCS_FLOOR.
     `doppler_sign` is 1 if the driver's velocities are positive for what recedes, else -1. Raises MessageError.
     """
     found = pointcloud.columns(message, FIELDS, topic)
     xyz = np.stack([found["x"], found["y"], found["z"]], axis=1)
     velocity, intensity = found["velocity"], found["intensity"]
+    names = {field.name for field in message.fields}
     if intensity is None:
         intensity = np.zeros(len(xyz), np.float32)
+    elif "rcs" in names and not names & {"intensity", "snr"}:
+        intensity = intensity - np.float32(RCS_FLOOR)
     velocity = -velocity if doppler_sign < 0 else velocity
     return RadarPoints(stamp_of(message), frame_of(message), xyz, velocity, intensity)
 
@@ -66,13 +72,16 @@ def radar_cube(message: Any, topic: str = "", doppler_sign: int = 1) -> RadarCub
         )
     if not np.isfinite(chirp.slope) or chirp.slope == 0:
         raise MessageError(f"{fault} has chirp slope {chirp.slope}; set it in the driver, range comes from it")
-    samples = (data.view(dtype) * np.float32(message.scale)).astype(np.float32, copy=False)
-    if message.iq != REAL:
-        samples = samples.view(np.complex64)
-        if message.iq == QI:
-            samples = 1j * samples.conj()
-    if not np.isfinite(samples).all():
-        raise MessageError(f"{fault} holds samples that are not finite; correct the driver")
+    parts = data.view(dtype).reshape(-1, 1 if message.iq == REAL else 2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        samples = np.multiply(parts[:, :: -1 if message.iq == QI else 1], message.scale, dtype=np.float32, order="C")
+    loudest = max(samples.max(), -samples.min())
+    if loudest and not AMPLITUDES[0] <= loudest <= AMPLITUDES[1]:
+        raise MessageError(
+            f"{fault} holds samples that reach {loudest:.3g}, not within {AMPLITUDES[0]:g}..{AMPLITUDES[1]:g}, or are not "
+            "finite; correct scale, dtype or is_bigendian in the driver"
+        )
+    samples = samples if message.iq == REAL else samples.view(np.complex64)
     adc = samples.reshape(shape).transpose([axes.index(axis) for axis in range(3)])
     if doppler_sign < 0:
         adc = adc[..., ::-1]

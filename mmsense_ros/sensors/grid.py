@@ -41,7 +41,7 @@ class PolarGrid:
 
     def cells(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cell index row * columns + column of points (N,) [m], and which of them are inside the grid (N,) bool."""
-        row = np.sqrt(x * x + y * y) * (1 / self.range_step)
+        row = np.minimum(np.sqrt(x * x + y * y) * (1 / self.range_step), self.rows)
         column = (self.half_view - np.arctan2(y, x)) * (1 / self.azimuth_step)
         inside = (row < self.rows) & (column >= 0) & (column < self.columns)
         return np.where(inside, row.astype(np.int32) * self.columns + column.astype(np.int32), 0), inside

@@ -51,13 +51,11 @@ def _points_map(reading: RadarPoints, antenna_from_radar: np.ndarray, grid: Pola
 def _cube_map(reading: RadarCube, antenna_from_radar: np.ndarray, grid: PolarGrid) -> np.ndarray:
     rx, samples, chirps = reading.adc.shape
     chirp = reading.chirp
-    bins = min(
-        int(np.ceil((grid.max_range + 3) / range_bin(chirp, samples))), samples // (1 if np.iscomplexobj(reading.adc) else 2)
-    )
+    unambiguous = samples if np.iscomplexobj(reading.adc) else samples // 2
+    bins = max(min(int(np.ceil((grid.max_range + 3) / range_bin(chirp, samples))), unambiguous), 1)
     fast_window, slow_window = _windows(samples, chirps)
-    spectrum = fft.fft(reading.adc * fast_window[:, None], axis=1)[:, :bins] * slow_window
-    if chirp.slope < 0:  # a falling chirp turns the beat frequency round
-        spectrum = fft.fft(np.conj(reading.adc) * fast_window[:, None], axis=1)[:, :bins] * slow_window
+    adc = np.conj(reading.adc) if chirp.slope < 0 else reading.adc  # a falling chirp turns the beat frequency round
+    spectrum = fft.fft(adc * fast_window[:, None], axis=1)[:, :bins] * slow_window
     # (bins, rx, chirps): Doppler last, so that covariances are plain matrix products.
     doppler = fft.fft(spectrum, axis=2).transpose(1, 0, 2)
     velocity = fft.fftfreq(chirps, chirp.chirp_interval).astype(np.float32) * np.float32(LIGHT / (2 * chirp.start_frequency))
