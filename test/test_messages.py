@@ -9,6 +9,7 @@ import pytest
 
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.data.rosbag import typestore
+from mmsense_ros.errors import MessageError
 from mmsense_ros.messages.camera import camera_info_message, camera_reading, image_message
 from mmsense_ros.messages.lidar import lidar_message, lidar_reading
 from mmsense_ros.messages.link import beam_power_message, quaternion, string_message, transforms_message
@@ -165,3 +166,14 @@ def test_a_forecast_names_its_likeliest_beams(types: Any) -> None:
 def test_payloads_are_not_copied_for_bags() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     assert np.shares_memory(image_message(RosbagTypes(), CameraReading(0, "c", image)).data, image)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"beams": [20, 64]}, {"sweep_set": [64]}, {"codebook_size": 0}, {"probabilities": [0.5]}, {"beams": []}]
+)
+def test_answers_about_beams_that_there_are_not_are_refused(damage: dict[str, Any]) -> None:
+    message = sensing_message(RosbagTypes(), sensing(), CODEBOOK)
+    for field, value in damage.items():
+        setattr(message.beam_ahead, field, np.array(value) if isinstance(value, list) else value)
+    with pytest.raises(MessageError, match="BeamPrediction.*; "):
+        sensing_of(message)

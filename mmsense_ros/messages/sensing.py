@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from mmsense_ros.codebook import Codebook
-from mmsense_ros.messages.header import stamp_of
+from mmsense_ros.errors import MessageError
+from mmsense_ros.messages.header import frame_of, stamp_of
 from mmsense_ros.messages.types import MessageTypes, header
 from mmsense_ros.sensing import BeamForecast, ModalityState, SensedObject, SensedPerson, Sensing
 
@@ -72,10 +73,13 @@ def sensing_message(types: MessageTypes, sensing: Sensing, codebook: Codebook) -
 
 
 def sensing_of(message: Any) -> Sensing:
-    """The answers in a SensingResult; beams that it does not name have probability 0."""
+    """The answers in a SensingResult; beams that it does not name have probability 0.
+
+    Raises MessageError if it names beams that its codebook does not have.
+    """
     return Sensing(
         stamp=stamp_of(message),
-        frame_id=message.header.frame_id,
+        frame_id=frame_of(message),
         instruction=message.instruction,
         modalities=tuple(ModalityState(m.modality, m.available, m.gate, m.age) for m in message.modalities),
         beam=_forecast_of(message.beam),
@@ -96,9 +100,14 @@ def sensing_of(message: Any) -> Sensing:
 
 
 def _forecast_of(message: Any) -> BeamForecast:
+    beams, sweep = np.asarray(message.beams, int), np.asarray(message.sweep_set, int)
+    if len(beams) != len(message.probabilities) or max([*beams, *sweep], default=-1) >= message.codebook_size:
+        raise MessageError(
+            f"BeamPrediction of {message.codebook_size} beams names {len(beams)} beams with {len(message.probabilities)} "
+            f"probabilities, the highest {max([*beams, *sweep], default=0)}; it was damaged, record it again"
+        )
     probabilities = np.zeros(message.codebook_size, np.float32)
-    probabilities[np.asarray(message.beams, int)] = message.probabilities
-    sweep = np.asarray(message.sweep_set, int)
+    probabilities[beams] = message.probabilities
     return BeamForecast(message.horizon, probabilities, sweep, message.coverage, message.expected_power_loss)
 
 
