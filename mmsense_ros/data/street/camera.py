@@ -11,6 +11,7 @@ from mmsense_ros.data.street.raycast import Hits, Scene, rays_from
 
 AMBIENT = 0.5
 GRAIN = 64  #: [pixels] by which the sheet of film grain is larger than the image: each image takes another cut of it
+FAR_PIXEL = 10_000  #: a corner that far out of the picture is almost beside the camera: its outline is not drawn finely
 HAZE = 220.0  #: [m] distance at which things fade into the sky by 1 - 1/e
 
 
@@ -44,6 +45,8 @@ class Camera:
         )
         rays = rays.reshape(-1, 3) @ self.pose[:3, :3].T
         self._directions = (rays / np.linalg.norm(rays, axis=1, keepdims=True)).astype(np.float32)
+        self._rays = rays_from(self.pose[:3, 3], self._directions)
+        self._sky = _sky(self._directions, layout.sunlight)
         self._exposure = rng.uniform(0.9, 1.1)
         self._still(glazed, rng)
         grain = rng.integers(-6, 7, size=(height + GRAIN, width + GRAIN, 1), dtype=np.int8)
@@ -54,15 +57,14 @@ class Camera:
         shaded = self._backdrop.copy()
         pixels = np.flatnonzero(self._touched(moving.parts))
         if len(pixels):
-            hits = moving.cast(rays_from(self.pose[:3, 3], self._directions[pixels]))
-            seen = hits.distance < self._depth[pixels]
-            front = pixels[seen]
-            if len(front):
-                shaded[front] = self._shade_bodies(moving.parts, hits, seen, front)
-            ground = pixels[~seen & self._sunny[pixels]]
+            hits = moving.cast(self._rays.take(pixels, axis=0))
+            nearer = hits.distance < self._depth[pixels]
+            seen = np.flatnonzero(nearer)
+            if len(seen):
+                shaded[pixels[seen]] = self._shade_bodies(moving.parts, hits, seen, pixels[seen])
+            ground = pixels[~nearer & self._sunny[pixels]]
             if len(ground):
-                origin = self._points[ground] + 0.02 * self._sun
-                dark = ground[~moving.lit(rays_from(origin.astype(np.float32), np.broadcast_to(self._sun, origin.shape)))]
+                dark = ground[~moving.lit(self._sunward(self._points.take(ground, axis=0) + 0.02 * self._sun))]
                 shaded[dark] = self._shadowed[dark]
         picture = cv2.GaussianBlur(shaded.reshape(self.height, self.width, 3), (3, 3), 0.55)
         row, column = noise.integers(0, GRAIN, 2)
@@ -76,49 +78,56 @@ class Camera:
 
     def _touched(self, parts: Parts) -> np.ndarray:
         """(pixels,) bool: where a moving thing or its shadow can be."""
-        mask = np.zeros((self.height, self.width), bool)
+        mask = np.zeros((self.height, self.width), np.uint8)
         corners = parts.corners
         drop = (corners[..., 2] + self._layout.height) / self._sun[2]
-        shadows = corners - drop[..., None] * self._sun
+        points = np.concatenate([corners, corners - drop[..., None] * self._sun], axis=1)
+        pixel, depth = (values.reshape(*points.shape[:2], -1) for values in self.project(points.reshape(-1, 3)))
+        ahead = depth > 0.3
+        pixel = np.where(ahead, pixel, [self.width / 2, 2.0 * self.height]).astype(np.float32)
         for owner in np.unique(parts.owner):
             mine = parts.owner == owner
-            for points in (
-                corners[mine].reshape(-1, 3),
-                np.concatenate([shadows[mine].reshape(-1, 3), corners[mine].reshape(-1, 3)]),
-            ):
-                pixel, depth = self.project(points)
-                if (depth <= 0.3).all():
-                    continue
-                pixel = np.where(depth[:, None] > 0.3, pixel, [[self.width / 2, 2.0 * self.height]])
-                low = np.clip(np.floor(pixel.min(axis=0)) - 1, 0, [self.width, self.height]).astype(int)
-                high = np.clip(np.ceil(pixel.max(axis=0)) + 2, 0, [self.width, self.height]).astype(int)
-                mask[low[1] : high[1], low[0] : high[0]] = True
-        return mask.reshape(-1)
+            outline = pixel[mine].reshape(-1, 2)
+            if ahead[mine].all() and abs(outline).max() < FAR_PIXEL:
+                # Whatever a body shades lies between it and its shadow on the ground.
+                hull = cv2.convexHull(outline)
+            elif ahead[mine].any():
+                (left, top), (right, bottom) = np.clip([outline.min(axis=0), outline.max(axis=0)], -1, FAR_PIXEL)
+                hull = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+            else:
+                continue
+            cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1)
+        return cv2.dilate(mask, np.ones((3, 3), np.uint8)).reshape(-1)
+
+    def _sunward(self, origin: np.ndarray) -> np.ndarray:
+        """Rays (R, 6) towards the sun."""
+        return rays_from(origin, np.broadcast_to(self._sun, origin.shape))
 
     def _shade_bodies(self, parts: Parts, hits: Hits, seen: np.ndarray, pixels: np.ndarray) -> np.ndarray:
         normal = hits.normal[seen]
-        directions = self._directions[pixels]
+        directions = self._directions.take(pixels, axis=0)
         normal = np.where((normal * directions).sum(axis=1, keepdims=True) > 0, -normal, normal)
         points = self.pose[:3, 3] + hits.distance[seen, None] * directions
         sunlight = np.maximum(normal @ self._sun, 0.0)
         facing = np.flatnonzero(sunlight > 0)
-        origin = points[facing] + 0.03 * normal[facing]
-        sunlight[facing] *= self._static.lit(rays_from(origin.astype(np.float32), np.broadcast_to(self._sun, origin.shape)))
-        return self._develop(parts.colour[hits.part[seen]], normal, sunlight, hits.distance[seen], directions)
+        sunlight[facing] *= self._static.lit(self._sunward(points[facing] + 0.03 * normal[facing]))
+        return self._develop(
+            parts.colour[hits.part[seen]], normal, sunlight, hits.distance[seen], self._sky.take(pixels, axis=0)
+        )
 
     def _develop(
-        self, colour: np.ndarray, normal: np.ndarray, sunlight: np.ndarray, distance: np.ndarray, directions: np.ndarray
+        self, colour: np.ndarray, normal: np.ndarray, sunlight: np.ndarray, distance: np.ndarray, sky: np.ndarray
     ) -> np.ndarray:
-        """Colours (N, 3) float32 0..255 as the camera sees them."""
-        sky = 0.85 + 0.15 * normal[:, 2]
-        light = self._exposure * (AMBIENT * sky + 0.75 * self._layout.sunlight * sunlight)
+        """Colours (N, 3) float32 0..255 as the camera sees them before a `sky` (N, 3) of such colours."""
+        above = 0.85 + 0.15 * normal[:, 2]
+        light = self._exposure * (AMBIENT * above + 0.75 * self._layout.sunlight * sunlight)
         haze = 1.0 - np.exp(-distance / HAZE)
         lit = np.clip(colour * light[:, None], 0, 255)
-        return (lit * (1 - haze[:, None]) + haze[:, None] * _sky(directions, self._layout.sunlight)).astype(np.float32)
+        return (lit * (1 - haze[:, None]) + haze[:, None] * sky).astype(np.float32)
 
     def _still(self, glazed: np.ndarray, rng: np.random.Generator) -> None:
         """The street without anything that moves: depth, colours in light and in shadow."""
-        hits = self._static.cast(rays_from(self.pose[:3, 3], self._directions))
+        hits = self._static.cast(self._rays)
         met = np.isfinite(hits.distance)
         self._depth = hits.distance
         distance = np.where(met, hits.distance, 0.0)
@@ -133,15 +142,11 @@ class Camera:
         colour[walls] = _wall_colour(self._layout, colour[walls], self._points[walls])
         sunlight = np.where(met, np.maximum(normal @ self._sun, 0.0), 0.0)
         facing = np.flatnonzero(sunlight > 0)
-        origin = self._points[facing] + 0.03 * normal[facing]
-        sunlight[facing] *= self._static.lit(rays_from(origin.astype(np.float32), np.broadcast_to(self._sun, origin.shape)))
+        sunlight[facing] *= self._static.lit(self._sunward(self._points[facing] + 0.03 * normal[facing]))
         self._sunny = sunlight > 0
-        sky = _sky(self._directions, self._layout.sunlight)
-        self._backdrop = np.where(
-            met[:, None], self._develop(colour, normal, sunlight, distance, self._directions), sky
-        ).astype(np.float32)
-        dark = self._develop(colour, normal, np.zeros_like(sunlight), distance, self._directions)
-        self._shadowed = np.where(met[:, None], dark, sky).astype(np.float32)
+        lit = self._develop(colour, normal, sunlight, distance, self._sky)
+        dark = self._develop(colour, normal, np.zeros_like(sunlight), distance, self._sky)
+        self._backdrop, self._shadowed = (np.where(met[:, None], shade, self._sky).astype(np.float32) for shade in (lit, dark))
 
 
 def ground_colour(layout: Layout, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:

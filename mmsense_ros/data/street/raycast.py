@@ -45,7 +45,9 @@ class Scene:
 
 def rays_from(origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """(R, 6) float32 rays from one or R origins."""
-    return np.concatenate([np.broadcast_to(origin, directions.shape), directions], axis=1).astype(np.float32)
+    rays = np.empty((len(directions), 6), np.float32)
+    rays[:, :3], rays[:, 3:] = origin, directions
+    return rays
 
 
 @lru_cache(maxsize=1)

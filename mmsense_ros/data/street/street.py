@@ -107,6 +107,7 @@ class Street:
         place, rcs = self._still_scatterers(rng)
         self._clutter = still_echo(self._as_radar_sees(place, np.zeros_like(place), rcs))
         self._moments: OrderedDict[float, _Moment] = OrderedDict()
+        self._truths: OrderedDict[float, tuple[list[VehicleTruth], list[PersonTruth]]] = OrderedDict()
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -199,23 +200,32 @@ class Street:
 
     def _truth(self, t: float) -> tuple[list[VehicleTruth], list[PersonTruth]]:
         """Vehicles and people at `t`, their visibility not yet known (1)."""
+        found = self._truths.get(t)
+        if found is None:
+            found = self._truths[t] = self._placed(t)
+            if len(self._truths) > 8:
+                self._truths.popitem(last=False)
+        return found
+
+    def _placed(self, t: float) -> tuple[list[VehicleTruth], list[PersonTruth]]:
         ground, along = -self.layout.height, self.layout.along
-        heading = np.array([np.cos(along), np.sin(along)])
+        heading = float(np.cos(along)), float(np.sin(along))
+        driven, afoot = self.traffic.vehicles_at(t), self.traffic.people_at(t)
+        s, d = np.array([(s, it.d) for it, s, *_ in (*driven, *afoot)]).T
+        places = self.layout.place(s, d).tolist()
         vehicles, people = [], []
-        for v, s, speed in self.traffic.vehicles_at(t):
-            x, y = self.layout.place(s, v.d)
+        for (v, _, speed), (x, y) in zip(driven, places[: len(driven)], strict=True):
             yaw = along if v.direction > 0 else along - np.pi
-            velocity = (*(heading * speed), 0.0)
-            position = (float(x), float(y), ground + v.size[2] / 2)
+            velocity = (heading[0] * speed, heading[1] * speed, 0.0)
+            position = (x, y, ground + v.size[2] / 2)
             vehicles.append(
                 VehicleTruth(
                     v.id, v.label, v.colour, v.lane_name, position, velocity, v.size, _wrapped(yaw), in_view(x, y), 1.0
                 )
             )
-        for p, s, speed, activity in self.traffic.people_at(t):
-            x, y = self.layout.place(s, p.d)
-            position = (float(x), float(y), ground + p.height / 2)
-            people.append(PersonTruth(p.id, position, (*(heading * speed), 0.0), activity, in_view(x, y), 1.0))
+        for (p, _, speed, activity), (x, y) in zip(afoot, places[len(driven) :], strict=True):
+            velocity = (heading[0] * speed, heading[1] * speed, 0.0)
+            people.append(PersonTruth(p.id, (x, y, ground + p.height / 2), velocity, activity, in_view(x, y), 1.0))
         return vehicles, people
 
     def _make(self, t: float) -> _Moment:
@@ -245,15 +255,13 @@ class Street:
     def _visibility(self, scene: Scene, things: list) -> np.ndarray:
         """Part (n,) of points on each thing's upper half that the array sees past the others."""
         grid = np.array([[x, y, z] for x in (-0.4, 0.0, 0.4) for y in (-0.4, 0.4) for z in (-0.1, 0.35)])
-        points, owners = [], []
-        for number, thing in enumerate(things):
-            size = np.array(getattr(thing, "size", PERSON_SIZE))
-            yaw = getattr(thing, "yaw", 0.0)
-            turn = np.array([[np.cos(yaw), np.sin(yaw), 0], [-np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-            points.append((grid * size) @ turn + thing.position)
-            owners.append(np.full(len(grid), number))
-        target, owner = np.concatenate(points), np.concatenate(owners)
-        hits = scene.cast(rays_from(np.zeros(3), target))
+        local = grid * np.array([getattr(thing, "size", PERSON_SIZE) for thing in things])[:, None, :]
+        yaw = np.array([getattr(thing, "yaw", 0.0) for thing in things])
+        cos, sin, none = np.cos(yaw), np.sin(yaw), np.zeros(len(yaw))
+        turn = np.array([[cos, sin, none], [-sin, cos, none], [none, none, none + 1]]).transpose(2, 0, 1)
+        target = local @ turn + np.array([thing.position for thing in things])[:, None, :]
+        owner = np.repeat(np.arange(len(things)), len(grid))
+        hits = scene.cast(rays_from(np.zeros(3), target.reshape(-1, 3)))
         mine = scene.parts.owner[np.where(np.isfinite(hits.distance), hits.part, 0)] == owner
         clear = ~np.isfinite(hits.distance) | (hits.distance >= 1.0) | mine
         return clear.reshape(len(things), len(grid)).mean(axis=1)
