@@ -212,7 +212,7 @@ def test_torch_runs_the_weights_beside_the_onnx_file(small_network):
     given = {name: torch.from_numpy(value) for name, value in inputs.items()}
     with torch.inference_mode():
         wanted = model(given, given["available"], given["instruction"][:, None])
-    assert set(outputs) == set(engine.outputs) == set(wanted)
+    assert set(outputs) == set(engine.outputs) == set(wanted) - {"grounding"}  # which only training reads
     np.testing.assert_allclose(outputs["gate"], wanted["gate"].numpy(), atol=1e-6)
     np.testing.assert_allclose(outputs["beam"], wanted["beam"][:, 0].numpy(), atol=1e-5)
     assert outputs["gate"][0, 1] == 0.0

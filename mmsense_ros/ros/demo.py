@@ -37,7 +37,7 @@ from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA, MODALITIES
 
 NODE = (sys.executable, "-m", "mmsense_ros.ros.node")
-SEED = 2025  #: of the street that is simulated; training never sees it
+SEED = 3001  #: of the street that is simulated; training never sees it
 START_LIMIT, END_LIMIT = 90.0, 15.0  #: [s] for the node to become active, and to end
 LAST_WORDS = 1.5  #: [s] after the last message, for the last results and a last /diagnostics
 TABLE_PERIOD = 0.25  #: [s]

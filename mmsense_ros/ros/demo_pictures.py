@@ -22,13 +22,15 @@ GIF_BYTES = 3_000_000
 
 
 def draw_pictures(recording: Recording, card: ModelCard, results: Mapping[int, Sensing], out: Path) -> None:
-    """Write `out`/overlay.png, the frame with the most in it, and the whole run as `out`/overlay.gif, below GIF_BYTES.
+    """Write `out`/overlay.png, the frame with the most that is sure in it, and the whole run as `out`/overlay.gif, below GIF_BYTES.
 
     OpenCV before 4.11 writes no GIF: there it becomes `out`/overlay.mp4.
     """
     overlay = drawing(recording, card)
     stamps = sorted(results)
-    fullest = max(stamps, key=lambda stamp: len(results[stamp].objects) + len(results[stamp].people))
+    fullest = max(
+        stamps, key=lambda stamp: sum(thing.score - 0.5 for thing in (*results[stamp].objects, *results[stamp].people))
+    )
     wanted = {*stamps[:: max(1, -(-len(stamps) // GIF_FRAMES))], fullest}
     film: list[np.ndarray] = []
     for entry in recording.bag.messages([recording.topics[CAMERA]]):
