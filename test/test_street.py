@@ -13,7 +13,7 @@ from mmsense_ros.data.recording import Recording
 from mmsense_ros.data.rosbag import BagReader
 from mmsense_ros.data.street import Street, StreetConfig, describe, detect
 from mmsense_ros.data.street.link import LinkConfig, Obstacles, measure
-from mmsense_ros.data.street.phrases import name_of
+from mmsense_ros.data.street.phrases import TEMPLATES, name_of, names_of
 from mmsense_ros.data.street.radar import CHIRP, RX, SAMPLES, Scatterers, adc_cube, still_echo
 from mmsense_ros.data.street.simulate import simulate
 from mmsense_ros.snapshot import RadarCube
@@ -160,6 +160,23 @@ def test_the_instruction_names_the_served_vehicle_and_no_other() -> None:
             names = [name_of(v, vehicles) for v in vehicles if v.in_view]
             assert len(set(names)) == len(names)
             assert name_of(it, vehicles) in describe(it, vehicles, np.random.default_rng(0))
+
+
+def test_an_instruction_is_worded_anew_when_it_comes_to_fit_another() -> None:
+    reworded = 0
+    for seed in (500, 501, 502):
+        street = Street(seed, SMALL, seconds=30.0)
+        last = (None, "")
+        for t in np.arange(0.0, 30.0, 0.5):
+            served, asked = street.served(t), street.instruction(t)
+            vehicles = [v for v in street.truth(t).vehicles if v.in_view]
+            meant = {
+                v.id for v in vehicles for name in names_of(v, vehicles) for words in TEMPLATES if words.format(name) == asked
+            }
+            assert meant == {served}, (seed, t, asked)
+            reworded += served == last[0] and asked != last[1]
+            last = served, asked
+    assert reworded
 
 
 def test_blockage_is_neither_rare_nor_the_rule() -> None:

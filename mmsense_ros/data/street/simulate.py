@@ -88,7 +88,8 @@ def simulate(
     """Write the street of `seed` as a rosbag2 folder `out`; the same arguments give the same messages, to the byte.
 
     `progress` is called with (seconds written, seconds in all). `workers` processes share the work (default: one a core, a single
-    one for a short street); their number changes no message. Raises BagError if `out` cannot be written.
+    one for a short street); their number changes no message. They are spawned: a script calls this under
+    `if __name__ == "__main__":`. Raises BagError if `out` cannot be written.
     """
     job = Job(seed, config or StreetConfig(), seconds)
     workers = workers or (1 if seconds < ALONE else os.cpu_count() or 1)

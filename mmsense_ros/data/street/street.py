@@ -15,7 +15,7 @@ from mmsense_ros.data.street.camera import Camera
 from mmsense_ros.data.street.layout import make_layout
 from mmsense_ros.data.street.lidar import Lidar
 from mmsense_ros.data.street.link import Link, LinkConfig, Obstacles, measure
-from mmsense_ros.data.street.phrases import describe
+from mmsense_ros.data.street.phrases import asking_for, names_of
 from mmsense_ros.data.street.radar import CHIRP, LIGHT, Scatterers, adc_cube, still_echo
 from mmsense_ros.data.street.raycast import Scene, rays_from
 from mmsense_ros.data.street.traffic import PERSON_SIZE, Traffic
@@ -161,13 +161,23 @@ class Street:
         return self._service[min(int(t / SERVICE_STEP), len(self._service) - 1)]
 
     def instruction(self, t: float) -> str:
-        """What is asked at `t`: the beam of the served vehicle, in words chosen when its service began."""
-        index = min(int(t / SERVICE_STEP), len(self._service) - 1)
-        while index and self._service[index - 1] == self._service[index]:
-            index -= 1
-        vehicles = {v.id: v for v in self._truth(index * SERVICE_STEP)[0]}
-        it = vehicles.get(self._service[index])
-        return "predict the beam" if it is None else describe(it, vehicles.values(), self._noise(4, index * SERVICE_STEP))
+        """What is asked at `t`: the beam of the served vehicle, which is named anew when its name comes to fit another."""
+        return self._instructions[min(int(t / SERVICE_STEP), len(self._service) - 1)]
+
+    @cached_property
+    def _instructions(self) -> list[str]:
+        """What is asked, every SERVICE_STEP."""
+        asked: list[str] = []
+        name, began = "", 0
+        for step, served in enumerate(self._service):
+            vehicles = {v.id: v for v in self._truth(step * SERVICE_STEP)[0]}
+            if not step or served != self._service[step - 1]:
+                name, began = "", step
+            names = names_of(vehicles[served], vehicles.values()) if served is not None else []
+            if names and name not in names:
+                name = names[0]
+            asked.append(asking_for(name, self._noise(4, began * SERVICE_STEP)) if names else "predict the beam")
+        return asked
 
     @cached_property
     def _service(self) -> list[int | None]:
