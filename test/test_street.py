@@ -140,10 +140,11 @@ def test_a_truck_between_blocks_the_link_and_beside_it_does_not() -> None:
 def test_a_wall_reflects_when_the_truck_blocks() -> None:
     terminal, book = np.array([20.0, 0.0, -3.5]), Codebook()
     truck = Obstacles(np.array([[13.0, 0.0, -3.0]]), np.array([[1.2, 1.2, 3.0]]), np.array([0.0]))
-    wall = (np.array([17.0, 12.0]), np.array([0.0, -1.0]), 20.0, 10.0)
+    wall = (np.array([17.0, 8.0]), np.array([0.0, -1.0]), 20.0, 10.0)
     link = measure(terminal, truck, [wall], book, CLEAN, np.random.default_rng(0))
-    image = np.arctan2(24.0, 20.0)
-    assert abs(int(link.power.argmax()) - int(book.beam_of(min(image, book.half_view)))) <= 3 or link.power.argmax() < 12
+    mirrored = np.arctan2(16.0, 20.0)
+    assert link.blocked
+    assert abs(int(link.power.argmax()) - int(book.beam_of(mirrored))) <= 1
 
 
 def test_the_instruction_names_the_served_vehicle_and_no_other() -> None:
