@@ -59,6 +59,7 @@ LIES: list[tuple[dict[str, int], str]] = [
     ({"row_step": 8}, "row_step"),
     ({"point_step": 12}, "beyond point_step"),
     ({"point_step": 0, "fields": []}, "point_step 0"),
+    ({"point_step": 2**31, "width": 0}, "point_step"),
     ({"data": np.zeros(7, np.uint8)}, "bytes"),
     ({"data": np.zeros(0, np.uint8)}, "bytes"),
 ]

@@ -14,7 +14,8 @@ from mmsense_ros.bench import maps
 def test_a_map_equals_the_obvious_one(name: str) -> None:
     ours, obvious = (build() for build in maps.contenders()[name])
     assert ours.shape == obvious.shape and ours.any()
-    assert abs(ours - obvious).max() < 0.005
+    assert abs(ours - obvious).max() < 0.02  # OpenCV 4 interpolates at steps of 1/32 pixel
+    assert abs(ours - obvious).mean() < 0.001
 
 
 def test_figures_are_printed_and_written(

@@ -103,6 +103,7 @@ def test_rgb8_is_viewed_in_place() -> None:
         ("rgb8", {"height": HEIGHT + 1}, "bytes"),
         ("rgb8", {"width": WIDTH + 1}, "step"),
         ("rgb8", {"width": 0}, "0 x 24"),
+        ("rgb8", {"height": 0}, "32 x 0"),
         ("rgba8", {"step": 4 * WIDTH}, "bytes"),
         ("nonsense", {}, "nonsense"),
     ],
@@ -133,9 +134,10 @@ def test_compressed_images(suffix: str) -> None:
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG that claims this size and holds next to nothing."""
-    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + bytes(99)
+    """A PNG that claims this size and holds a small picture."""
+    small = cv2.imencode(".png", flat(*RGB))[1].tobytes()
+    chunk = b"IHDR" + struct.pack(">II", width, height) + small[24:29]
+    return small[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + small[33:]
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8 no picture", png_of(100_000, 100_000)])
@@ -182,6 +184,12 @@ def test_cv_bridge_gives_the_same_where_it_is_installed(encoding: str, padding: 
     )  # the last row's padding is left out
     assert np.abs(camera_reading(image, TOPIC).image.astype(int) - RGB).max() <= 3
     assert set(bridge.asked) == {encoding} - {"rgb8", "uyvy", "yuyv"}
+
+
+@pytest.mark.parametrize("encoding", ["mono16", *(f"bayer_{name}16" for name in BAYER)])
+def test_sixteen_bits_are_not_left_to_cv_bridge(encoding: str, bridge: type[Bridge]) -> None:
+    camera_reading(message(np.zeros((HEIGHT, WIDTH), "<u2"), encoding, 2 * WIDTH), TOPIC)
+    assert not bridge.asked  # it would stretch what is in the lower byte
 
 
 def test_a_cv_bridge_that_cannot_be_loaded_is_no_loss(bridge: type[Bridge], monkeypatch: pytest.MonkeyPatch) -> None:

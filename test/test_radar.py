@@ -14,7 +14,7 @@ from mmsense_ros.errors import MessageError
 from mmsense_ros.messages.radar import radar_cube, radar_cube_message, radar_points, radar_points_message
 from mmsense_ros.messages.types import RosbagTypes, header
 from mmsense_ros.sensors.grid import PolarGrid
-from mmsense_ros.sensors.radar import radar_map
+from mmsense_ros.sensors.radar import radar_map, range_bin
 from mmsense_ros.snapshot import RadarCube, RadarPoints
 
 TYPES = RosbagTypes()
@@ -131,6 +131,7 @@ def test_real_samples_stay_real_and_the_scale_is_applied() -> None:
         ({"scale": float("nan")}, "scale"),
         ({"start_frequency": 0.0}, "start_frequency"),
         ({"slope": 0.0}, "slope"),
+        ({"slope": float("nan")}, "slope"),
         ({"sample_rate": -1.0}, "sample_rate"),
         ({"chirp_interval": float("inf")}, "chirp_interval"),
         ({"rx_spacing": 0.0}, "rx_spacing"),
@@ -228,6 +229,29 @@ def test_the_unit_of_the_samples_does_not_matter(scale: float) -> None:
     cube = target(20.25, 0.3, 6.0)
     louder = RadarCube(0, "radar", cube.adc * np.float32(scale), CHIRP)
     np.testing.assert_allclose(radar_map(louder, np.eye(4), GRID), radar_map(cube, np.eye(4), GRID), atol=1e-3)
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_real_samples_show_the_same_scene_as_far_as_they_reach(falling: bool) -> None:
+    cube = target(35.25, 0.3, 6.0)
+    adc, slope = (cube.adc[:, ::-1], -CHIRP.slope) if falling else (cube.adc, CHIRP.slope)
+    whole = radar_map(cube, np.eye(4), GRID)
+    real = radar_map(RadarCube(0, "radar", adc.real, replace(CHIRP, slope=slope)), np.eye(4), GRID)
+    place = strongest(whole)
+    assert np.abs(np.subtract(place, strongest(real))).max() <= 1
+    assert real[1][place] == pytest.approx(whole[1][place], abs=0.1)
+    reach = int(SAMPLES / 2 * range_bin(CHIRP, SAMPLES) / GRID.range_step)
+    assert not real[:, reach + 1 :].any()  # there would be its mirror image
+
+
+@pytest.mark.parametrize("kind", ["cube", "points"])
+@pytest.mark.parametrize("height", [-2.0, 3.0])
+def test_a_radar_above_or_below_the_antenna_sees_at_the_same_distance(kind: str, height: float) -> None:
+    cube = target(6.25, 0.0, 0.0)
+    pose = np.eye(4)
+    pose[2, 3] = height
+    row, _ = strongest(radar_map(cube if kind == "cube" else detect(cube), pose, GRID))
+    assert abs(row - 12) <= 1
 
 
 def test_noise_is_dark_and_stands_still() -> None:

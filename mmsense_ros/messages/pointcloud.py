@@ -38,8 +38,8 @@ def view(message: Any, topic: str = "") -> np.ndarray:
     if len(set(names)) < len(names):
         raise MessageError(f"{fault} has fields of the same name ({', '.join(names)}); correct the driver")
     points = width * height
-    if points and not step:
-        raise MessageError(f"{fault} has point_step 0; correct the driver")
+    if step >= 2**31 or (points and not step):  # more than NumPy's records take
+        raise MessageError(f"{fault} has point_step {step}; correct the driver")
     dtype = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": max(step, 1)})
     if not points:
         return np.empty(0, dtype)
