@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from mmsense_ros.errors import MMSenseError  # noqa: E402
+from mmsense_ros.progress import progress  # noqa: E402
 from mmsense_ros.snapshot import MODALITIES  # noqa: E402
 
 MODEL_HELP = "exported model (default: the one shipped with mmsense_ros)"
@@ -174,19 +175,6 @@ def bench_pipeline(options: argparse.Namespace) -> None:
     from mmsense_ros.bench.pipeline import run
 
     run(options.bag, options.model, options.engine, options.precision, options.threads, options.json)
-
-
-@contextmanager
-def progress(words: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on the error stream, fed by calls with (done, total); silent where nobody looks."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(words, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from mmsense_ros.errors import ConfigError
 from mmsense_ros.evaluation.report import Score
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.model_card import ModelCard
+from mmsense_ros.progress import progress
 from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.demo_pictures import draw_pictures
 from mmsense_ros.ros.demo_table import live_table
@@ -104,7 +105,6 @@ def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "") -> 
 
 def _simulated(out: Path, seconds: float) -> Path:
     """A street to show."""
-    from mmsense_ros.cli import progress
     from mmsense_ros.data.street.simulate import simulate
 
     bag = out / "street"
