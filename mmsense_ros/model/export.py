@@ -63,8 +63,19 @@ def export_model(model: MMSense, card: ModelCard, out: Path) -> ModelCard:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     program.save(str(out), external_data=False)
-    onnx.checker.check_model(onnx.load(str(out)), full_check=True)
+    exported = onnx.load(str(out))
+    _forget_origin(exported)
+    onnx.checker.check_model(exported, full_check=True)
+    onnx.save(exported, str(out))
     return card.save(out)
+
+
+def _forget_origin(exported: onnx.ModelProto) -> None:
+    """Removes the stack traces that the exporter notes at each node: they name files of the machine it ran on."""
+    for holder in (exported.graph, *exported.functions):
+        for item in (holder, *holder.node, *holder.value_info):
+            item.ClearField("metadata_props")
+            item.ClearField("doc_string")
 
 
 def export(model_path: Path, out: Path) -> ModelCard:
