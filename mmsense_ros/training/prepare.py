@@ -18,7 +18,8 @@ from mmsense_ros.codebook import Codebook
 from mmsense_ros.sensors import build_maps
 from mmsense_ros.sensors.grid import PolarGrid
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Snapshot
-from mmsense_ros.training.dataset import (
+from mmsense_ros.training.recipe import Data, Recipe
+from mmsense_ros.training.shards import (
     ACTIVITY,
     CENTRE,
     COLOUR,
@@ -31,13 +32,13 @@ from mmsense_ros.training.dataset import (
     SIZE,
     VELOCITY,
     YAW,
+    write_shard,
 )
-from mmsense_ros.training.recipe import Data, Recipe
 
 if TYPE_CHECKING:
     from mmsense_ros.data.street import Street
 
-VERSION = 2  #: of the prepared arrays; another one prepares anew
+VERSION = 3  #: of the prepared arrays; another one prepares anew
 THINGS = 24  #: at most so many vehicles, and people, are kept of a snapshot
 CAMERA_SIZE = (160, 120)  #: (width, height) [pixels]
 PHRASE_BYTES = 120
@@ -47,7 +48,7 @@ SPLITS = ("train", "validation", "calibration", "test")
 
 
 def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
-    """Empty arrays by name, as dataset.Prepared reads them, for `snapshots` snapshots."""
+    """Empty arrays by name, as shards.Prepared reads them, for `snapshots` snapshots."""
     grid, beams, terminals = PolarGrid().shape, Codebook().beams, data.targets
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         "camera": ((3, CAMERA_SIZE[1], CAMERA_SIZE[0]), np.uint8),
@@ -62,6 +63,8 @@ def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
         "phrases": ((terminals, data.phrases), f"S{PHRASE_BYTES}"),
         "objects": ((THINGS, OBJECT_FIELDS), np.float32),
         "people": ((THINGS, PERSON_FIELDS), np.float32),
+        "street": ((), np.int32),
+        "time": ((), np.float64),
     }
     arrays = {name: np.zeros((snapshots, *shape), kind) for name, (shape, kind) in shapes.items()}
     arrays["terminals"][...] = -1
@@ -71,26 +74,28 @@ def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
 
 
 def prepare(recipe: Recipe, cache: Path) -> dict[str, Path]:
-    """Folders of the prepared splits, simulated if they are not in `cache` yet; streets done before an interruption are kept."""
+    """Folders of the prepared splits, one shard a street; streets that are not in `cache` yet are simulated."""
     data = recipe.data
-    shared = {name: value for name, value in asdict(data).items() if name not in ("workers", "cache")}
-    key = hashlib.sha256(json.dumps([VERSION, recipe.horizon, shared], sort_keys=True).encode()).hexdigest()[:12]
-    folders = {split: Path(cache) / key / split for split in SPLITS}
+    folders = prepared_folders(recipe, cache)
     seed = data.seed
     jobs = []
     for split, folder in folders.items():
-        streets = getattr(data, split)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "power.npy").exists():
-            jobs += [(folder / f"street_{number}.npz", seed + number) for number in range(streets)]
+        streets = getattr(data, split)
+        jobs += [(folder / f"street-{number:05d}.arrow", number, seed + number) for number in range(streets)]
         seed += streets
     _simulate([job for job in jobs if not job[0].exists()], data, recipe.horizon)
-    for folder in folders.values():
-        _join(folder)
     return folders
 
 
-def _simulate(jobs: list[tuple[Path, int]], data: Data, horizon: float) -> None:
+def prepared_folders(recipe: Recipe, cache: Path) -> dict[str, Path]:
+    """Where `prepare` puts each split: a folder of its own for all that changes the snapshots."""
+    shared = {name: value for name, value in asdict(recipe.data).items() if name not in ("workers", "cache")}
+    key = hashlib.sha256(json.dumps([VERSION, recipe.horizon, shared], sort_keys=True).encode()).hexdigest()[:12]
+    return {split: Path(cache) / key / split for split in SPLITS}
+
+
+def _simulate(jobs: list[tuple[Path, int, int]], data: Data, horizon: float) -> None:
     if not jobs:
         return
     with (
@@ -98,25 +103,13 @@ def _simulate(jobs: list[tuple[Path, int]], data: Data, horizon: float) -> None:
         Progress(TextColumn("simulate streets"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar,
     ):
         shown = bar.add_task("", total=len(jobs))
-        for future in as_completed([pool.submit(prepare_street, path, seed, data, horizon) for path, seed in jobs]):
+        for future in as_completed([pool.submit(prepare_street, *job, data, horizon) for job in jobs]):
             future.result()
             bar.advance(shown)
 
 
-def _join(folder: Path) -> None:
-    """Streets of a split become one file an array, which can be memory-mapped."""
-    parts = sorted(folder.glob("street_*.npz"))
-    if (folder / "power.npy").exists() or not parts:
-        return
-    names = np.load(parts[0]).files
-    for name in sorted(names, key=lambda name: name == "power"):  # power.npy comes last and says that all is there
-        np.save(folder / f"{name}.npy", np.concatenate([np.load(part)[name] for part in parts]))
-    for part in parts:
-        part.unlink()
-
-
-def prepare_street(path: Path, seed: int, data: Data, horizon: float) -> None:
-    """Simulates one street and writes its snapshots as an .npz file."""
+def prepare_street(path: Path, number: int, seed: int, data: Data, horizon: float) -> None:
+    """Simulates street `number` of a split from its `seed` and writes its snapshots as one shard."""
     import cv2
 
     from mmsense_ros.data.street import Street
@@ -124,16 +117,19 @@ def prepare_street(path: Path, seed: int, data: Data, horizon: float) -> None:
     cv2.setNumThreads(1)
     street = Street(seed, seconds=data.seconds)
     arrays = layout(data.snapshots, data)
-    first, last = LIDAR_AGE, data.seconds - horizon
-    chance = np.random.default_rng(seed).random(data.snapshots)
-    times = first + (last - first) * (np.arange(data.snapshots) + chance) / data.snapshots
-    for row, time in enumerate(times):
+    arrays["street"][:] = number
+    arrays["time"][:] = moments(seed, data, horizon)
+    for row, time in enumerate(arrays["time"]):
         _sense(arrays, row, street, float(time), np.random.default_rng([seed, row, 0]))
         _tell(arrays, row, street, float(time), horizon, np.random.default_rng([seed, row, 1]))
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-    partial.replace(path)
+    write_shard(path, arrays)
+
+
+def moments(seed: int, data: Data, horizon: float) -> np.ndarray:
+    """Times (snapshots,) [s] of a street's snapshots, evenly spread but for a little chance."""
+    first, last = LIDAR_AGE, data.seconds - horizon
+    chance = np.random.default_rng(seed).random(data.snapshots)
+    return first + (last - first) * (np.arange(data.snapshots) + chance) / data.snapshots
 
 
 def _sense(arrays: dict[str, np.ndarray], row: int, street: Street, time: float, rng: np.random.Generator) -> None:
