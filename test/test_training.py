@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +15,9 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+pytest.importorskip("lightning", reason="training needs the extra `train`")
+
+from safetensors.torch import load_file, save_file
 
 from mmsense_ros.anchors import OBJECT_BOX, OBJECT_CHANNELS, AnchorGrid, decode_objects
 from mmsense_ros.codebook import Codebook
@@ -19,27 +25,33 @@ from mmsense_ros.errors import ConfigError
 from mmsense_ros.instruction import Vocabulary, words_of
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.share import shared_file
+from mmsense_ros.tasks import load_tasks
 from mmsense_ros.training import prepare as preparation
+from mmsense_ros.training import train as training
 from mmsense_ros.training.calibrate import calibrate, probabilities
-from mmsense_ros.training.dataset import Prepared, Sampler
+from mmsense_ros.training.dataset import Sampler
+from mmsense_ros.training.learner import Learner, freeze, schedule, start_from
 from mmsense_ros.training.prepare import decibels, layout, person_row, prepare, vehicle_row
 from mmsense_ros.training.recipe import Data, load_recipe
 from mmsense_ros.training.score import Answers, beam_figures, figures
-from mmsense_ros.training.train import schedule, train
+from mmsense_ros.training.shards import Prepared, write_shard
+from mmsense_ros.training.train import train
 
 TINY = """
 model: {model: 32, heads: 1, layers: 2}
 data: {train: 2, validation: 1, calibration: 1, test: 1, snapshots: 12, targets: 2, phrases: 2}
 batch: 6
 rounds: 2
-minutes: 5
+minutes: .inf
 """
 
 
-def street(path: Path, seed: int, data: Data) -> None:
+def street(path: Path, number: int, seed: int, data: Data) -> None:
     """A made-up street of one vehicle a snapshot, standing where the LiDAR map and the beam say, and one person."""
     rng = np.random.default_rng(seed)
     arrays = layout(data.snapshots, data)
+    arrays["street"][:] = number
+    arrays["time"][:] = np.arange(data.snapshots)
     for row in range(data.snapshots):
         beam, ring = rng.integers(6, 58), rng.integers(20, 110)
         arrays["lidar"][row, :, ring - 2 : ring + 3, beam - 1 : beam + 2] = 1
@@ -56,8 +68,7 @@ def street(path: Path, seed: int, data: Data) -> None:
         arrays["served"][row, 0] = True
         arrays["terminals"][row, 0] = 0
         arrays["phrases"][row] = [[b"the red bus on the left", b"serve the bus"]] * data.targets
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    write_shard(path, arrays)
 
 
 @pytest.fixture
@@ -65,9 +76,9 @@ def streets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Made-up streets instead of simulated ones; the list grows with every seed made."""
     made: list[int] = []
 
-    def simulate(jobs: list[tuple[Path, int]], data: Data, horizon: float) -> None:
-        for path, seed in jobs:
-            street(path, seed, data)
+    def simulate(jobs: list[tuple[Path, int, int]], data: Data, horizon: float) -> None:
+        for path, number, seed in jobs:
+            street(path, number, seed, data)
             made.append(seed)
 
     monkeypatch.setattr(preparation, "_simulate", simulate)
@@ -125,26 +136,55 @@ def test_splits_never_share_a_street_and_are_made_once(streets: list[int], recip
 @pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="streets need the extra `sim`")
 def test_a_simulated_street_is_prepared_as_it_is(tmp_path: Path) -> None:
     settings = Data(snapshots=4, seconds=6.0, targets=3, phrases=2)
-    preparation.prepare_street(tmp_path / "street.npz", 3, settings, 0.5)
-    arrays = np.load(tmp_path / "street.npz")
-    assert arrays["served"].any() and arrays["camera"].std() > 10 and arrays["lidar"].any() and arrays["radar_cube"].any()
-    clear = arrays["served"] & (arrays["blocked"][..., 0] == 0)
-    assert (arrays["terminals"][arrays["served"]] >= 0).all()
-    for row, slot in zip(*np.nonzero(clear)):
-        vehicle = arrays["objects"][row, arrays["terminals"][row, slot]]
+    shard = tmp_path / "split" / "street-00007.arrow"
+    shard.parent.mkdir()
+    preparation.prepare_street(shard, 7, 3, settings, 0.5)
+    data = Prepared(shard.parent)
+    everything = np.arange(len(data))
+    assert data.served.any() and data.camera[everything].std() > 10
+    assert data.lidar[everything].any() and data.radar_cube[everything].any()
+    assert (data.street == 7).all() and (np.diff(data.time) > 0).all() and 0 < data.time[0] and data.time[-1] < 5.5
+    assert (data.terminals[data.served] >= 0).all()
+    for row, slot in zip(*np.nonzero(data.served & (data.blocked[..., 0] == 0))):
+        vehicle = data.objects[row, data.terminals[row, slot]]
         points_at = Codebook().beam_of(np.arctan2(vehicle[3], vehicle[2]))
-        assert abs(points_at - arrays["power"][row, slot, 0].argmax()) <= 3
-        assert all(words_of(phrase.decode()) for phrase in arrays["phrases"][row, slot])
-    again = tmp_path / "again.npz"
-    preparation.prepare_street(again, 3, settings, 0.5)
-    assert again.read_bytes() == (tmp_path / "street.npz").read_bytes()
+        assert abs(points_at - data.power[row, slot, 0].argmax()) <= 3
+        assert all(words_of(phrase.decode()) for phrase in data.phrases[row, slot])
+    preparation.prepare_street(tmp_path / "again.arrow", 7, 3, settings, 0.5)
+    assert (tmp_path / "again.arrow").read_bytes() == shard.read_bytes()
+
+
+def test_a_shard_gives_back_what_was_written(tmp_path: Path) -> None:
+    settings, rng = Data(targets=2, phrases=2), np.random.default_rng(0)
+    written = []
+    for number in range(3):
+        arrays = layout(5, settings)
+        for array in arrays.values():
+            array[...] = rng.integers(0, 100, array.shape).astype(array.dtype)
+        written.append(arrays)
+        write_shard(tmp_path / f"street-{number}.arrow", arrays)
+    data, index = Prepared(tmp_path), np.array([14, 0, 5, 9, 5])
+    for name in written[0]:
+        truth = np.concatenate([arrays[name] for arrays in written])
+        np.testing.assert_array_equal(getattr(data, name)[index], truth[index])
+    assert (
+        data.camera[index].dtype == np.uint8 and data.lidar[index].dtype == np.float16 and len(data) == len(data.camera) == 15
+    )
+
+
+def test_missing_and_damaged_shards_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no prepared snapshots.*mmsense train"):
+        Prepared(tmp_path)
+    (tmp_path / "street-00000.arrow").write_bytes(b"half a shard")
+    with pytest.raises(ConfigError, match="street-00000.arrow is damaged.*delete it"):
+        Prepared(tmp_path)
 
 
 @pytest.fixture
 def sampler(streets: list[int], recipe: Path, tmp_path: Path) -> Sampler:
     settings = load_recipe(recipe)
     data = Prepared(prepare(settings, tmp_path / "data")["train"])
-    return Sampler(data, settings, data.vocabulary(), AnchorGrid())
+    return Sampler(data, settings, AnchorGrid())
 
 
 def test_targets_decode_to_the_truth(sampler: Sampler) -> None:
@@ -196,24 +236,63 @@ def test_training_leaves_a_model_that_can_be_opened(streets: list[int], recipe: 
     log = list(csv.DictReader((tmp_path / "out" / "log.csv").open()))
     assert [line["round"] for line in log] == ["1", "2"]
     assert float(log[1]["loss_people"]) < float(log[0]["loss_people"])
+    assert list((tmp_path / "out" / "tensorboard").glob("events.*"))
 
 
-def test_an_interrupted_run_goes_on(streets: list[int], recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mmsense_ros.training.train as module
+@pytest.fixture
+def unexported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the export out, which takes longest."""
+    monkeypatch.setattr(training, "export_model", lambda model, card, out: card)
 
+
+def test_a_killed_run_ends_as_one_never_killed(
+    streets: list[int], recipe: Path, unexported: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe.write_text(TINY.replace("rounds: 2", "rounds: 3"))
+    train(recipe, tmp_path / "whole")
+    step = Learner.training_step
+
+    def killed(self: Learner, batch: object, index: int) -> torch.Tensor:
+        if self.global_step == 6:  # of 4 a round: in the middle of the second
+            raise RuntimeError("power cut")
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Learner, "training_step", killed)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(recipe, tmp_path / "resumed")
+    monkeypatch.setattr(Learner, "training_step", step)
+    train(recipe, tmp_path / "resumed")
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    logs = [list(csv.DictReader((tmp_path / name / "log.csv").open())) for name in ("whole", "resumed")]
+    assert [{**line, "minutes": ""} for line in logs[0]] == [{**line, "minutes": ""} for line in logs[1]] and len(logs[0]) == 3
+
+
+def test_a_run_interrupted_after_its_last_round_goes_on(
+    streets: list[int], recipe: Path, unexported: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise RuntimeError("power cut")
 
-    real = module.calibrate
-    monkeypatch.setattr(module, "calibrate", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    real = training.calibrate
+    monkeypatch.setattr(training, "calibrate", interrupted)
+    with pytest.raises(RuntimeError, match="power cut"):
         train(recipe, tmp_path / "out")
     assert (tmp_path / "out" / "checkpoint.pt").is_file()
-    monkeypatch.setattr(module, "calibrate", real)
-    monkeypatch.setattr(module, "export_model", lambda model, card, out: card)
-    recipe.write_text(TINY.replace("rounds: 2", "rounds: 3"))
+    monkeypatch.setattr(training, "calibrate", real)
     train(recipe, tmp_path / "out")
-    assert [line["round"] for line in csv.DictReader((tmp_path / "out" / "log.csv").open())] == ["1", "2", "3"]
+    assert [line["round"] for line in csv.DictReader((tmp_path / "out" / "log.csv").open())] == ["1", "2"]
+    assert (tmp_path / "out" / "model.safetensors").is_file() and not (tmp_path / "out" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(("limit", "rounds"), [("patience: 1", 2), ("minutes: 0.0001", 1)])
+def test_training_stops_early(
+    streets: list[int], recipe: Path, unexported: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, rounds: int
+) -> None:
+    monkeypatch.setattr(training, "worth", lambda result: 1.0)
+    recipe.write_text(TINY.replace("rounds: 2", "rounds: 9").replace("minutes: .inf", limit))
+    train(recipe, tmp_path / "out")
+    assert len(list(csv.DictReader((tmp_path / "out" / "log.csv").open()))) == rounds
 
 
 def test_a_damaged_checkpoint_is_named(streets: list[int], recipe: Path, tmp_path: Path) -> None:
@@ -221,6 +300,74 @@ def test_a_damaged_checkpoint_is_named(streets: list[int], recipe: Path, tmp_pat
     (tmp_path / "out" / "checkpoint.pt").write_bytes(b"half a file")
     with pytest.raises(ConfigError, match="checkpoint.pt cannot be resumed.*delete it"):
         train(recipe, tmp_path / "out")
+
+
+PROCESS = """
+import os, sys
+from pathlib import Path
+import torch
+from mmsense_ros import cli
+from mmsense_ros.training import train
+from mmsense_ros.training.learner import Learner
+
+rank, recipe, out = os.environ["RANK"], sys.argv[1], Path(sys.argv[2])
+train.export_model = lambda model, card, path: card
+Learner.on_fit_end = lambda self: torch.save(dict(self.named_parameters()), out.parent / f"rank{rank}.pt")
+
+def watch(event, arguments):
+    if rank != "0" and event == "open" and str(arguments[0]).startswith(str(out)) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        raise PermissionError(f"rank {rank} writes {arguments[0]}")
+
+sys.addaudithook(watch)
+sys.exit(cli.main(["train", recipe, "--out", str(out)]))
+"""
+
+
+def test_two_processes_learn_as_one(streets: list[int], recipe: Path, tmp_path: Path) -> None:
+    prepare(load_recipe(recipe), tmp_path / "out" / "data")
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command += [str(script), str(recipe), str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ours, theirs = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "data", "figures.json", "log.csv", "model.safetensors", "tensorboard",
+    ]  # fmt: skip
+    assert [line["round"] for line in csv.DictReader((tmp_path / "out" / "log.csv").open())] == ["1", "2"]
+    assert len(list((tmp_path / "out" / "tensorboard").glob("events.*"))) == 1
+
+
+def test_a_start_takes_what_fits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(3, 3) for name in ("kept", "grown", "new")})
+    save_file(
+        {"kept.weight": torch.ones(3, 3), "grown.weight": torch.ones(5, 3), "gone": torch.ones(1)}, tmp_path / "a.safetensors"
+    )
+    before = model["grown"].weight.clone()
+    start_from(model, tmp_path / "a.safetensors")
+    assert (model["kept"].weight == 1).all() and torch.equal(model["grown"].weight, before)
+    assert "'new.weight'" in caplog.text and "not used: ['gone', 'grown.weight']" in caplog.text
+    with pytest.raises(ConfigError, match="holds no weight of this model"):
+        start_from(torch.nn.Linear(2, 2), tmp_path / "a.safetensors")
+    with pytest.raises(ConfigError, match="missing.safetensors cannot be read.*name the model.safetensors"):
+        start_from(model, tmp_path / "missing.safetensors")
+
+
+def test_what_is_frozen_does_not_learn(streets: list[int], recipe: Path, unexported: None, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "first")
+    start = tmp_path / "first" / "model.safetensors"
+    recipe.write_text(f"{TINY}\nstart: {start}\nfreeze: [tokenizers, backbone]\n")
+    train(recipe, tmp_path / "second")
+    first, second = load_file(start), load_file(tmp_path / "second" / "model.safetensors")
+    weights = [name for name in first if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    learned = {name.split(".")[0] for name in weights if not torch.equal(first[name], second[name])}
+    assert "branches" in learned and not learned & {"tokenizers", "backbone"}
+    with pytest.raises(ConfigError, match="no parameter begins with 'eyes'; they begin with .*backbone"):
+        freeze(Learner(load_recipe(recipe), load_tasks()).model, ("eyes",))
 
 
 def test_the_schedule_rises_then_falls() -> None:

@@ -38,7 +38,7 @@ class Recipe:
     modalities: tuple[str, ...] = MODALITIES
     model: dict[str, int] = field(default_factory=dict)  #: fields of model.mmsense.ModelConfig
     data: Data = Data()
-    batch: int = 16
+    batch: int = 16  #: snapshots a step, of each process
     round: int = 4800  #: snapshots of a round, drawn from all
     rounds: int = 40
     minutes: float = 40.0
@@ -48,13 +48,16 @@ class Recipe:
     warmup: float = 0.04  #: part of training
     average: float = 0.996  #: decay of the moving average of the weights that is evaluated and exported
     modality_dropout: float = 0.15
-    generic: float = 0.12  #: part of the instructions that name no terminal
+    forget: float = 0.1  #: part of the memories that are lost
+    generic: float = 0.06  #: part of the instructions that name no terminal, and as many again that name it only in part
     mirror: float = 0.5  #: part of the snapshots seen in a mirror
     points_map: float = 0.5  #: part of the radar maps taken from detections instead of the cube
     power_temperature: float = 0.5  #: [dB]
     log_sigma: dict[str, float] = field(default_factory=dict)  #: of the uncertainty loss, by task, at the start; else 0
     horizon: float = 0.5  #: [s]
     coverage: float = 0.9
+    start: str = ""  #: model.safetensors of another training to start from; weights are taken by name and shape
+    freeze: tuple[str, ...] = ()  #: how the names of parameters begin that do not learn, such as tokenizers.camera
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -4,197 +4,225 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
+import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import lightning
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
 
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.model.export import export_model
-from mmsense_ros.model.losses import UncertaintyLoss
-from mmsense_ros.model.mmsense import MMSense, ModelConfig, save_model
+from mmsense_ros.model.mmsense import save_model
 from mmsense_ros.model_card import ModelCard
-from mmsense_ros.tasks import Task, load_tasks
+from mmsense_ros.sentence import SentenceEncoder
+from mmsense_ros.tasks import load_tasks
 from mmsense_ros.training.calibrate import calibrate
-from mmsense_ros.training.dataset import Batch, Prepared, Sampler
-from mmsense_ros.training.prepare import prepare
+from mmsense_ros.training.dataset import Batch, Sampler
+from mmsense_ros.training.learner import LOG_EVERY, Learner
+from mmsense_ros.training.prepare import prepare, prepared_folders
 from mmsense_ros.training.recipe import Recipe, load_recipe
 from mmsense_ros.training.score import answers, figures
+from mmsense_ros.training.shards import Prepared
+from mmsense_ros.training.wording import Sentences
 
 NEXT_BATCHES = 2  #: prepared in the background while one is learned
-
-
-class Trainer:
-    """Model, optimizer and moving average; `state` and `restore` are all that a resumed run needs."""
-
-    def __init__(self, recipe: Recipe, card: ModelCard, tasks: tuple[Task, ...]) -> None:
-        torch.manual_seed(recipe.seed)
-        self.recipe = recipe
-        config = ModelConfig(**recipe.model)
-        self.model = MMSense(config, len(card.vocabulary), tasks).to(memory_format=torch.channels_last)
-        self.average = MMSense(config, len(card.vocabulary), tasks)
-        self.average.load_state_dict(self.model.state_dict())
-        self.loss = UncertaintyLoss(tasks, recipe.power_temperature, recipe.log_sigma)
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1] + list(self.loss.parameters())
-        groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), foreach=True)
-        self.step = 0
-
-    def learn(self, batch: Batch, progress: float) -> dict[str, float]:
-        """One step at `progress` 0..1 through training; returns each task's loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * schedule(progress, self.recipe.warmup)
-        self.model.train()
-        with torch.autocast("cpu", torch.bfloat16):
-            outputs = self.model(batch.maps, batch.available, batch.instructions)
-        total, losses = self.loss(outputs, batch.targets)
-        self.optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=True)
-        self.optimizer.step()
-        self.step += 1
-        self._follow()
-        return losses
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
-        ours, theirs = self.average.state_dict(), self.model.state_dict()
-        floating = [name for name, value in ours.items() if value.is_floating_point()]
-        torch._foreach_lerp_([ours[name] for name in floating], [theirs[name] for name in floating], 1 - decay)
-
-    def state(self) -> dict:
-        """All that changes while training."""
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "loss": self.loss.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-        }
-
-    def restore(self, state: dict) -> None:
-        """Takes up where `state` left off."""
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.loss.load_state_dict(state["loss"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-
-
-def schedule(progress: float, warmup: float) -> float:
-    """Factor on the learning rate: a linear start, then half a cosine down to 1 %."""
-    if progress < warmup:
-        return (progress + 1e-3) / (warmup + 1e-3)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
+PATIENCE = timedelta(hours=6)  #: the other ranks wait so long for rank 0 to simulate, score and export
 
 
 def train(config_path: Path, out: Path) -> ModelCard:
     """Trains the recipe `config_path` into the folder `out`, or goes on where a run there was interrupted.
 
-    Leaves model.safetensors, mmsense.onnx with mmsense.json, log.csv (a line a round) and figures.json (streets of unseen seeds).
-    Raises ConfigError.
+    Leaves model.safetensors, mmsense.onnx with mmsense.json, log.csv (a line a round), tensorboard/ and figures.json (streets of
+    unseen seeds). Under torchrun every process calls this: they learn together, and rank 0 alone prepares and writes; `out` and
+    the cache must then be seen by all nodes. Raises ConfigError.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it greets, and praises other products
     recipe = load_recipe(config_path)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    cache = Path(recipe.data.cache) if recipe.data.cache else out / "data"
-    splits = {name: Prepared(folder) for name, folder in prepare(recipe, cache).items()}
     tasks = load_tasks()
-    card = ModelCard(splits["train"].vocabulary(), modalities=recipe.modalities, horizon=recipe.horizon)
-    samplers = {name: Sampler(data, recipe, card.vocabulary, card.anchors) for name, data in splits.items()}
-    trainer = Trainer(recipe, card, tasks)
+    card = ModelCard(modalities=recipe.modalities, horizon=recipe.horizon)
+    learner, streets, rounds = Learner(recipe, tasks), Streets(recipe, card, out), Rounds(recipe, out)
+    trainer = _trainer(recipe, rounds, out)
+    trainer.fit(learner, streets, ckpt_path=_resumable(rounds.checkpoint, learner))
 
-    best = _fit(trainer, samplers, out)
-    trainer.average.load_state_dict(best)
-    card = calibrate(answers(trainer.average, samplers["calibration"]), card, recipe.coverage)
-    result = figures(answers(trainer.average, samplers["test"]), card.object_threshold, card.person_threshold)
-    (out / "figures.json").write_text(json.dumps(result, indent=1) + "\n")
-    card = replace(card, figures={name: round(value, 4) for name, value in result.items() if math.isfinite(value)})
-    save_model(trainer.average, tasks, card, out / "model.safetensors")
-    card = export_model(trainer.average, card, out / "mmsense.onnx")
-    (out / "checkpoint.pt").unlink(missing_ok=True)
-    return card
+    if trainer.is_global_zero:
+        model = learner.take(rounds.weights)
+        card = calibrate(answers(model, streets.samplers["calibration"]), card, recipe.coverage)
+        result = figures(answers(model, streets.samplers["test"]), card.object_threshold, card.person_threshold)
+        (out / "figures.json").write_text(json.dumps(result, indent=1) + "\n")
+        card = replace(card, figures={name: round(value, 4) for name, value in result.items() if math.isfinite(value)})
+        save_model(model, tasks, card, out / "model.safetensors")
+        card = export_model(model, card, out / "mmsense.onnx")
+        rounds.checkpoint.unlink(missing_ok=True)
+    return trainer.strategy.broadcast(card)
 
 
-def _fit(trainer: Trainer, samplers: dict[str, Sampler], out: Path) -> dict:
-    """Trains until the recipe says stop; returns the averaged weights that did best on the validation streets."""
-    recipe = trainer.recipe
-    data = samplers["train"].data
-    steps = max(min(recipe.round, len(data)) // recipe.batch, 1)
-    checkpoint = out / "checkpoint.pt"
-    run = {"round": 0, "elapsed": 0.0, "best": -math.inf, "weights": trainer.average.state_dict(), "stale": 0}
-    if checkpoint.is_file():
-        try:
-            saved = torch.load(checkpoint, weights_only=True)
-            trainer.restore(saved.pop("trainer"))
-        except Exception as error:  # torch and pickle raise a dozen kinds for a damaged file
-            raise ConfigError(f"{checkpoint} cannot be resumed ({error}); delete it, or train into another folder") from error
-        run = saved
-    started = time.monotonic() - run["elapsed"]
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
-        shown = bar.add_task("train", total=recipe.rounds * steps, completed=run["round"] * steps)
-        while run["round"] < recipe.rounds and run["stale"] < recipe.patience and run["elapsed"] < 60 * recipe.minutes:
-            rng = np.random.default_rng((recipe.seed, run["round"]))
-            sums: dict[str, float] = {}
-            done = 0
-            for batch in _batches(samplers["train"], rng, steps):
-                elapsed = time.monotonic() - started
-                progress = max((run["round"] + done / steps) / recipe.rounds, elapsed / (60 * recipe.minutes))
-                for name, loss in trainer.learn(batch, min(progress, 1.0)).items():
-                    sums[name] = sums.get(name, 0.0) + loss
-                done += 1
-                bar.update(shown, advance=1, description=f"round {run['round'] + 1}, beam loss {sums['beam'] / done:.3f}")
-                if elapsed > 60 * recipe.minutes:
-                    break
-            run["round"] += 1
-            result = figures(answers(trainer.average, samplers["validation"]))
-            run["elapsed"] = time.monotonic() - started
-            _log(out / "log.csv", {"round": run["round"], "minutes": run["elapsed"] / 60}, sums, done, result)
-            score = worth(result)
-            if score > run["best"]:
-                weights = {name: value.clone() for name, value in trainer.average.state_dict().items()}
-                run |= {"best": score, "weights": weights, "stale": 0}
-            else:
-                run["stale"] += 1
-            partial = checkpoint.with_suffix(".part")
-            torch.save(run | {"trainer": trainer.state()}, partial)
-            partial.replace(checkpoint)
-    return run["weights"]
+def _trainer(recipe: Recipe, rounds: Rounds, out: Path) -> lightning.Trainer:
+    """One process here, or what torchrun's environment says; GPUs where every process of this node has one."""
+    world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    return lightning.Trainer(
+        accelerator="cuda" if torch.cuda.device_count() >= local else "cpu",
+        devices=local,
+        num_nodes=world // local,
+        strategy=DDPStrategy(find_unused_parameters=True, timeout=PATIENCE) if world > 1 else "auto",
+        precision="bf16-mixed",
+        max_epochs=recipe.rounds,
+        callbacks=[rounds, RichProgressBar(refresh_rate=LOG_EVERY)],
+        logger=TensorBoardLogger(out, name="tensorboard", version=""),
+        log_every_n_steps=LOG_EVERY,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def _resumable(checkpoint: Path, learner: Learner) -> str | None:
+    if not checkpoint.is_file():
+        return None
+    try:
+        learner.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    except Exception as error:  # torch and pickle raise a dozen kinds for a damaged file
+        raise ConfigError(f"{checkpoint} cannot be resumed ({error}); delete it, or train into another folder") from error
+    return str(checkpoint)
+
+
+class Streets(lightning.LightningDataModule):
+    """Prepared snapshots of the recipe's streets: `samplers` by split."""
+
+    def __init__(self, recipe: Recipe, card: ModelCard, out: Path) -> None:
+        super().__init__()
+        self.prepare_data_per_node = False
+        self.recipe, self.card = recipe, card
+        self.cache = Path(recipe.data.cache) if recipe.data.cache else out / "data"
+        self.samplers: dict[str, Sampler] = {}
+
+    def prepare_data(self) -> None:
+        """Rank 0 simulates streets and embeds sentences that are missing; the others wait."""
+        prepare(self.recipe, self.cache)
+        self.setup("fit")
+
+    def setup(self, stage: str) -> None:
+        """Opens the prepared splits."""
+        splits = {split: Prepared(folder) for split, folder in prepared_folders(self.recipe, self.cache).items()}
+        phrases = {phrase.decode() for data in splits.values() for phrase in np.unique(data.phrases)}
+        sentences = Sentences(phrases, SentenceEncoder().encode, self.cache)
+        self.samplers = {split: Sampler(data, self.recipe, self.card.anchors, sentences) for split, data in splits.items()}
+
+    def train_dataloader(self) -> Rank:
+        """This rank's batches of one round after another."""
+        return Rank(self.samplers["train"], self.trainer)
+
+
+class Rank:
+    """The batches of one rank, prepared ahead by a thread; iterating it again gives the next round's."""
+
+    def __init__(self, sampler: Sampler, trainer: lightning.Trainer) -> None:
+        self.sampler, self.trainer = sampler, trainer
+
+    def __len__(self) -> int:
+        return self.sampler.steps(self.trainer.world_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        trainer = self.trainer
+        batches = iter(self.sampler.batches(trainer.current_epoch, trainer.global_rank, trainer.world_size))
+        with ThreadPoolExecutor(1) as ahead:
+            pending = deque(ahead.submit(next, batches, None) for _ in range(NEXT_BATCHES))
+            while (batch := pending.popleft().result()) is not None:
+                pending.append(ahead.submit(next, batches, None))
+                yield batch
+
+
+class Rounds(lightning.Callback):
+    """Between rounds: looks at the validation streets, logs, remembers the best average, checkpoints; ends training in time."""
+
+    def __init__(self, recipe: Recipe, out: Path) -> None:
+        self.recipe, self.out = recipe, out
+        self.checkpoint = out / "checkpoint.pt"
+        self.history: list[dict[str, float]] = []  #: the rows of log.csv
+        self.weights: dict[str, Tensor] = {}  #: averaged ones that did best so far
+        self.best, self.stale, self.elapsed = -math.inf, 0, 0.0
+        self._started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs to know."""
+        return {name: getattr(self, name) for name in ("history", "weights", "best", "stale", "elapsed")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up where `state_dict` left off."""
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+
+    def on_train_start(self, trainer: lightning.Trainer, learner: Learner) -> None:
+        """Starts the clock where the interrupted run's stopped."""
+        self._started = time.monotonic() - self.elapsed
+        trainer.should_stop = self._over()
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, learner: Learner, batch: Batch, batch_idx: int) -> None:
+        """Training is as far as its rounds or its minutes are, whichever is further."""
+        self._look(trainer)
+        rounds = (trainer.current_epoch + batch_idx / trainer.num_training_batches) / self.recipe.rounds
+        learner.progress = min(max(rounds, self.elapsed / (60 * self.recipe.minutes)), 1.0)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Time can be up in the middle of a round."""
+        trainer.should_stop = self.elapsed > 60 * self.recipe.minutes
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, learner: Learner) -> None:
+        """Ends a round."""
+        mean = torch.stack(list(learner.sums.values())) / (trainer.fit_loop.batch_idx + 1)
+        losses = dict(zip(learner.sums, trainer.strategy.reduce(mean, reduce_op="mean").tolist()))
+        result: dict[str, float] = {}
+        if trainer.is_global_zero:
+            with learner.averaged() as model:
+                result = figures(answers(model, trainer.datamodule.samplers["validation"]))
+        result = trainer.strategy.broadcast(result)
+        self._look(trainer)
+        row = {"round": trainer.current_epoch + 1, "minutes": self.elapsed / 60}
+        self.history.append(row | {f"loss_{name}": loss for name, loss in losses.items()} | result)
+        score = worth(result)
+        self.stale += 1
+        if score > self.best:
+            self.best, self.stale = score, 0
+            self.weights = {name: value.clone() for name, value in learner.average.items()}
+        trainer.save_checkpoint(self.checkpoint)
+        self._write(trainer)
+        trainer.should_stop = self._over()
+
+    def _look(self, trainer: lightning.Trainer) -> None:
+        """All ranks go by the clock of rank 0, or their learning rates would differ."""
+        elapsed = time.monotonic() - self._started
+        self.elapsed = elapsed if trainer.world_size == 1 else trainer.strategy.broadcast(elapsed)
+
+    def _over(self) -> bool:
+        return self.stale >= self.recipe.patience or self.elapsed > 60 * self.recipe.minutes
+
+    @lightning.pytorch.utilities.rank_zero_only
+    def _write(self, trainer: lightning.Trainer) -> None:
+        """The whole log, so that rounds of a run killed before its checkpoint do not stand in it twice."""
+        with (self.out / "log.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(self.history[0]))
+            writer.writeheader()
+            writer.writerows({name: f"{value:.5g}" for name, value in row.items()} for row in self.history)
+        for logger in trainer.loggers:
+            logger.log_metrics({f"round/{name}": value for name, value in self.history[-1].items()}, trainer.global_step)
 
 
 def worth(result: dict[str, float]) -> float:
     """One number to choose a round by: beams first, then what is around."""
     parts = [result[name] for name in ("dba", "ahead_dba", "blockage_auroc", "objects_f1", "people_f1")]
     return float(np.nansum(np.array(parts) * (1.0, 1.0, 0.5, 0.5, 0.5)))
-
-
-def _batches(sampler: Sampler, rng: np.random.Generator, steps: int) -> Iterator[Batch]:
-    """One round of shuffled, augmented batches, prepared ahead by a thread."""
-    order = rng.permutation(len(sampler.data))
-    size = min(sampler.recipe.batch, len(order))
-    seeds = rng.spawn(steps)
-    with ThreadPoolExecutor(1) as ahead:
-        pending = []
-        for step in range(steps + NEXT_BATCHES):
-            if step < steps:
-                pending.append(ahead.submit(sampler.batch, order[step * size : (step + 1) * size], seeds[step], True))
-            if step >= NEXT_BATCHES:
-                yield pending.pop(0).result()
-
-
-def _log(path: Path, run: dict[str, float], sums: dict[str, float], steps: int, result: dict[str, float]) -> None:
-    row = run | {f"loss_{name}": value / steps for name, value in sums.items()} | result
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.5g}" for name, value in row.items()})
