@@ -51,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seconds", type=_positive(float), default=20.0, help="length of the recording (default: %(default)g)")
     add("--seed", type=int, default=0, help="which street: the same seed gives the same bag (default: %(default)s)")
     add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="rosbag2 storage (default: %(default)s)")
+    words = "clear, night, fog, rain, glare, dirty, or several as in night+rain (default: %(default)s)"
+    add("--weather", default="clear", metavar="NAME", help=words)
 
     add = _command(commands, demo, "demo", "replay a street over DDS into the node and show what it senses")
     add("--bag", type=Path, help="a rosbag2 to replay (default: a street simulated for the occasion)")
@@ -94,10 +96,12 @@ def parser() -> argparse.ArgumentParser:
 
 def simulate(options: argparse.Namespace) -> None:
     """Write a street."""
+    from mmsense_ros.data.street import Conditions, StreetConfig
     from mmsense_ros.data.street.simulate import simulate as run
 
+    config = StreetConfig(conditions=Conditions.named(options.weather))
     with progress("simulating") as report:
-        run(options.bag, seconds=options.seconds, seed=options.seed, storage=options.storage, progress=report)
+        run(options.bag, options.seconds, options.seed, options.storage, report, config)
     print(f"wrote {options.bag}")
 
 

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 
 from mmsense_ros.data.street.bodies import Parts
+from mmsense_ros.data.street.conditions import Conditions
 from mmsense_ros.data.street.layout import LANE_WIDTH, PARKING, Layout
+from mmsense_ros.data.street.optics import Optics, under_sky
 from mmsense_ros.data.street.raycast import Hits, Scene, rays_from
 
 AMBIENT = 0.5
@@ -16,7 +18,10 @@ HAZE = 220.0  #: [m] distance at which things fade into the sky by 1 - 1/e
 
 
 class Camera:
-    """A pinhole camera at `position` in the antenna frame, looking along boresight, `pitch` [rad] down; images (height, width, 3)."""
+    """A pinhole camera at `position` in the antenna frame, looking along boresight, `pitch` [rad] down; images (height, width, 3).
+
+    `rng` draws what is the camera's own, `weather` what `conditions` add.
+    """
 
     def __init__(
         self,
@@ -28,7 +33,10 @@ class Camera:
         width: int,
         height: int,
         rng: np.random.Generator,
+        conditions: Conditions,
+        weather: np.random.Generator,
     ) -> None:
+        layout = under_sky(layout, conditions, static, position, weather)
         self.width, self.height = width, height
         self.matrix = np.array(
             [[width / 2, 0, width / 2 - 0.5], [0, width / 2, height / 2 - 0.5], [0, 0, 1.0]]
@@ -51,10 +59,16 @@ class Camera:
         self._still(glazed, rng)
         grain = rng.integers(-6, 7, size=(height + GRAIN, width + GRAIN, 1), dtype=np.int8)
         self._grain = np.repeat(grain.astype(np.float32), 3, axis=2)
+        shape = (height, width, 3)
+        self._optics = (
+            Optics(conditions, layout, self.pose[:3, 3], self._directions.reshape(shape), self.project, weather)
+            if conditions != Conditions()
+            else None
+        )
 
     def image(self, moving: Scene, noise: np.random.Generator) -> np.ndarray:
         """(height, width, 3) uint8 RGB of the street with what moves on it."""
-        shaded = self._backdrop.copy()
+        shaded, depth = self._backdrop.copy(), self._depth
         pixels = np.flatnonzero(self._touched(moving.parts))
         if len(pixels):
             hits = moving.cast(self._rays.take(pixels, axis=0))
@@ -62,11 +76,16 @@ class Camera:
             seen = np.flatnonzero(nearer)
             if len(seen):
                 shaded[pixels[seen]] = self._shade_bodies(moving.parts, hits, seen, pixels[seen])
+                depth = depth.copy()
+                depth[pixels[seen]] = hits.distance[seen]
             ground = pixels[~nearer & self._sunny[pixels]]
             if len(ground):
                 dark = ground[~moving.lit(self._sunward(self._points.take(ground, axis=0) + 0.02 * self._sun))]
                 shaded[dark] = self._shadowed[dark]
-        picture = cv2.GaussianBlur(shaded.reshape(self.height, self.width, 3), (3, 3), 0.55)
+        picture = shaded.reshape(self.height, self.width, 3)
+        if self._optics:
+            picture = self._optics.through(picture, depth.reshape(self.height, self.width), moving, noise)
+        picture = cv2.GaussianBlur(picture, (3, 3), 0.55)
         row, column = noise.integers(0, GRAIN, 2)
         return cv2.add(picture, self._grain[row : row + self.height, column : column + self.width], dtype=cv2.CV_8U)
 

@@ -96,12 +96,13 @@ def measure(
     codebook: Codebook,
     config: LinkConfig,
     noise: np.random.Generator,
+    rain_loss: float = 0.0,
 ) -> Link:
-    """The link from the array at the origin to `terminal` (3,) among `others`.
+    """The link from the array at the origin to `terminal` (3,) among `others`, through rain that takes `rain_loss` [dB/km].
 
     `walls` are (point (2,), unit normal (2,), half width [m], top z [m]) of facades that face the street.
     """
-    paths = [_path(terminal, float(np.linalg.norm(terminal)), 0.0)]
+    paths = [_path(terminal, float(np.linalg.norm(terminal)), 0.0, rain_loss)]
     loss, blocked = others.obstruction(np.zeros(3), terminal)
     paths[0] = (paths[0][0], paths[0][1] * 10 ** (-loss / 20), paths[0][2] + loss)
     for point, normal, half, top in walls:
@@ -114,7 +115,7 @@ def measure(
         sideways = abs((hit[:2] - point) @ np.array([-normal[1], normal[0]]))
         if sideways < half and hit[2] < top and hit[0] > 0:
             extra = others.obstruction(np.zeros(3), hit)[0] + others.obstruction(terminal, hit)[0] + WALL_LOSS
-            paths.append(_path(hit, float(np.linalg.norm(image)), extra))
+            paths.append(_path(hit, float(np.linalg.norm(image)), extra, rain_loss))
     for index in range(len(others.yaw)):
         side = others.centre[index] * [1, 1, 0] + [0, 0, others.centre[index, 2]]
         between = np.linalg.norm(side - terminal)
@@ -124,6 +125,7 @@ def measure(
                     side,
                     float(np.linalg.norm(side) + between),
                     VEHICLE_LOSS + others.without(index).obstruction(np.zeros(3), side)[0],
+                    rain_loss,
                 )
             )
     n = np.arange(codebook.elements) - (codebook.elements - 1) / 2
@@ -138,10 +140,10 @@ def measure(
     return Link(power.astype(np.float32), measured.astype(np.float32), blocked, float(min(path[2] for path in paths)))
 
 
-def _path(towards: np.ndarray, length: float, extra: float) -> tuple[float, complex, float]:
-    """Azimuth [rad], complex amplitude and path loss [dB] of a path of `length` [m] that loses `extra` dB on its way."""
+def _path(towards: np.ndarray, length: float, extra: float, rain_loss: float) -> tuple[float, complex, float]:
+    """Azimuth [rad], complex amplitude, path loss [dB] of a path of `length` [m] that loses `extra` dB and `rain_loss` dB/km."""
     wavelength = LIGHT / 60.48e9
-    loss = 20 * np.log10(4 * np.pi * length / wavelength) + extra
+    loss = 20 * np.log10(4 * np.pi * length / wavelength) + extra + rain_loss * length / 1000
     return (
         float(np.arctan2(towards[1], towards[0])),
         10 ** (-loss / 20) * np.exp(-2j * np.pi * length / wavelength),

@@ -12,6 +12,7 @@ from mmsense_ros.calibration import Calibration
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.data.street.bodies import Parts, boxes, person_parts, vehicle_parts
 from mmsense_ros.data.street.camera import Camera
+from mmsense_ros.data.street.conditions import Conditions
 from mmsense_ros.data.street.layout import make_layout
 from mmsense_ros.data.street.lidar import Lidar
 from mmsense_ros.data.street.link import Link, LinkConfig, Obstacles, measure
@@ -29,7 +30,7 @@ RCS = {"car": 10.0, "van": 16.0, "bus": 40.0, "truck": 50.0}  #: [m^2]
 
 @dataclass(frozen=True)
 class StreetConfig:
-    """Sizes of the sensors and the make of the link."""
+    """Sizes of the sensors, the make of the link, and what all is seen through."""
 
     width: int = 640
     height: int = 480
@@ -37,6 +38,7 @@ class StreetConfig:
     lidar_steps: int = 900
     codebook: Codebook = field(default_factory=Codebook)
     link: LinkConfig = field(default_factory=LinkConfig)
+    conditions: Conditions = field(default_factory=Conditions)
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,12 @@ class Street:
             config.width,
             config.height,
             rng,
+            config.conditions,
+            np.random.default_rng([seed, 8]),
         )
-        self._lidar = Lidar(self._static, np.array([0.05, -0.1, 0.2]), config.lidar_lines, config.lidar_steps)
+        self._lidar = Lidar(
+            self._static, np.array([0.05, -0.1, 0.2]), config.lidar_lines, config.lidar_steps, config.conditions.extinction
+        )
         self.radar_pose = np.eye(4)
         self.radar_pose[:3, 3] = 0.1, 0.0, -0.3
         place, rcs = self._still_scatterers(rng)
@@ -154,7 +160,8 @@ class Street:
             np.array([v.size for v in others]).reshape(-1, 3) / 2,
             np.array([v.yaw for v in others]),
         )
-        return measure(terminal, obstacles, self._walls, self.config.codebook, self.config.link, self._noise(16 + vehicle, t))
+        noise, config = self._noise(16 + vehicle, t), self.config
+        return measure(terminal, obstacles, self._walls, config.codebook, config.link, noise, config.conditions.link_loss)
 
     def served(self, t: float) -> int | None:
         """Id of the vehicle that carries the terminal at `t`; None while no vehicle is in view."""
@@ -308,6 +315,7 @@ class Street:
         distance = np.linalg.norm(place, axis=1)
         # The array is horizontal: it sees the angle whose sine is y over the slant range.
         azimuth = np.arcsin(np.clip(place[:, 1] / distance, -1, 1))
+        rcs = rcs * 10 ** (-2 * self.config.conditions.radar_loss * distance / 10_000)  # rain, there and back
         phase = np.mod(4 * np.pi * distance * CHIRP.start_frequency / LIGHT, 2 * np.pi)
         return Scatterers(distance, azimuth, (velocity * place).sum(axis=1) / distance, rcs, phase)
 
