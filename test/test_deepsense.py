@@ -9,7 +9,7 @@ import pytest
 
 from mmsense_ros.data.deepsense import DriveBys, load, scenarios
 from mmsense_ros.errors import BagError
-from mmsense_ros.evaluation.positions import PUBLISHED, Kernel, Neighbours, compare, learn, soft_targets, split, track
+from mmsense_ros.evaluation.positions import GIVEN, Kernel, Neighbours, compare, learn, soft_targets, split, track
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "real" / "deepsense6g_power"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/real/deepsense6g_power")
@@ -133,9 +133,9 @@ def test_where_the_position_is_vague_the_track_tells() -> None:
 
 
 @real
-def test_real_neighbours_are_as_good_as_published() -> None:
-    """The split is not published: each of its figures must lie where random splits put it."""
-    for scenario, published in PUBLISHED.items():
+def test_real_neighbours_are_as_good_as_given_with_the_data() -> None:
+    """On which split is not said: each given figure must lie where random splits put it."""
+    for scenario, given in GIVEN.items():
         data = load(REAL, scenario)
         best = data.power.argmax(axis=1)
         drawn = []
@@ -145,7 +145,7 @@ def test_real_neighbours_are_as_good_as_published() -> None:
             ranked = np.argsort(-votes, axis=1, kind="stable")
             drawn.append([(ranked[:, :k] == best[~train, None]).any(axis=1).mean() for k in (1, 3, 5)])
         mean, deviation = np.mean(drawn, axis=0), np.std(drawn, axis=0)
-        assert (np.abs(mean - published) < 2.5 * deviation + 0.01).all(), (scenario, mean, deviation)
+        assert (np.abs(mean - given) < 2.5 * deviation + 0.01).all(), (scenario, mean, deviation)
 
 
 @real

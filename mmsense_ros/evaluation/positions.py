@@ -21,8 +21,8 @@ from mmsense_ros.evaluation.report import beam_figures
 SOFTNESS = 0.5  #: [dB] a beam this much weaker than another counts e times less as a target; the training recipe's default
 POSITION_BANDWIDTH = 1.0  #: [m] to start from
 TRACK_BANDWIDTH = (1.0, 2.0)  #: [beams] of the last best beam and of its step, to start from
-#: Top-1, 3 and 5 by scenario that were published with the gathered arrays for `Neighbours`; on which split is not said.
-PUBLISHED = {
+#: Top-1, 3 and 5 by scenario of `Neighbours` that the README beside the gathered arrays gives; on which split it does not say.
+GIVEN = {
     1: (0.46, 0.80, 0.83),
     2: (0.43, 0.75, 0.80),
     3: (0.15, 0.29, 0.38),
