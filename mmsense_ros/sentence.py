@@ -37,8 +37,8 @@ def normalized(text: str) -> str:
 class SentenceEncoder:
     """all-MiniLM-L6-v2, run by the engines of this package. Known instructions come from a table, without the encoder.
 
-    `threads` 0 leaves their number to the engine. Nothing is loaded before the first text that is not in the table. Not safe for
-    concurrent calls.
+    `threads` 0 leaves their number to the engine; with `table` None no instruction is known. Nothing is loaded before the first text
+    that is not in the table. Not safe for concurrent calls.
     """
 
     def __init__(self, threads: int = 0, table: Path | None = TABLE) -> None:
@@ -60,16 +60,11 @@ class SentenceEncoder:
             self.__dict__.pop("_engine").close()
 
     def _embed(self, text: str) -> np.ndarray:
-        if text in self._known:
-            embedding = self._known[text].astype(np.float32)
-        else:
-            try:
-                embedding = self._run(text)
-            except ImportError as error:
-                fault = (
-                    f"the instruction '{text}' is none of the known ones, and the sentence encoder is not installed ({error})"
-                )
-                raise ModelError(f"{fault}; {REMEDY}, or use an instruction of config/tasks.yaml") from error
+        try:
+            embedding = self._known[text].astype(np.float32) if text in self._known else self._run(text)
+        except ImportError as error:
+            fault = f"'{text}' is no default instruction, and the sentence encoder is not installed ({error})"
+            raise ModelError(f"{fault}; {REMEDY}, or use an instruction of config/tasks.yaml") from error
         embedding.flags.writeable = False
         return embedding
 
@@ -90,7 +85,13 @@ class SentenceEncoder:
 
     @cached_property
     def _engine(self) -> Engine:
-        return open_engine(encoder_file(), precision="fp32", threads=self._threads)
+        path = encoder_file()
+        try:
+            return open_engine(path, precision="fp32", threads=self._threads)
+        except ModelError:
+            log.warning("%s is damaged; it is made anew", path)
+            path.unlink(missing_ok=True)
+            return open_engine(encoder_file(), precision="fp32", threads=self._threads)
 
 
 def _read_table(path: Path) -> dict[str, np.ndarray]:
