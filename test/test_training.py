@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from mmsense_ros.anchors import OBJECT_BOX, OBJECT_CHANNELS, AnchorGrid, decode_objects
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.errors import ConfigError
-from mmsense_ros.instruction import Vocabulary, words_of
+from mmsense_ros.instruction import words_of
+from mmsense_ros.model.memory import SLOTS
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.share import shared_file
 from mmsense_ros.tasks import load_tasks
@@ -36,6 +37,7 @@ from mmsense_ros.training.recipe import Data, load_recipe
 from mmsense_ros.training.score import Answers, beam_figures, figures
 from mmsense_ros.training.shards import Prepared, write_shard
 from mmsense_ros.training.train import train
+from mmsense_ros.training.wording import Name, Sentences
 
 TINY = """
 model: {model: 32, heads: 1, layers: 2}
@@ -67,7 +69,7 @@ def street(path: Path, number: int, seed: int, data: Data) -> None:
         arrays["pathloss"][row] = 90
         arrays["served"][row, 0] = True
         arrays["terminals"][row, 0] = 0
-        arrays["phrases"][row] = [[b"the red bus on the left", b"serve the bus"]] * data.targets
+        arrays["phrases"][row] = [[b"serve the leftmost red bus", b"keep the beam on the red bus"]] * data.targets
     write_shard(path, arrays)
 
 
@@ -82,6 +84,7 @@ def streets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             made.append(seed)
 
     monkeypatch.setattr(preparation, "_simulate", simulate)
+    monkeypatch.setattr(training, "SentenceEncoder", lambda: SimpleNamespace(encode=said))
     return made
 
 
@@ -180,15 +183,26 @@ def test_missing_and_damaged_shards_are_named(tmp_path: Path) -> None:
         Prepared(tmp_path)
 
 
+def said(text: str) -> np.ndarray:
+    """A stand-in for the sentence encoder: every text has a direction of its own."""
+    numbers = np.random.default_rng(list(text.encode())).normal(size=384)
+    return (numbers / np.linalg.norm(numbers)).astype(np.float32)
+
+
 @pytest.fixture
 def sampler(streets: list[int], recipe: Path, tmp_path: Path) -> Sampler:
     settings = load_recipe(recipe)
     data = Prepared(prepare(settings, tmp_path / "data")["train"])
-    return Sampler(data, settings, AnchorGrid())
+    return Sampler(data, settings, AnchorGrid(), Sentences({p.decode() for p in np.unique(data.phrases)}, said, tmp_path))
+
+
+def alone(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """No memories: (earlier, known) for `count` rows."""
+    return np.zeros((count, SLOTS), np.int64), np.zeros((count, SLOTS), bool)
 
 
 def test_targets_decode_to_the_truth(sampler: Sampler) -> None:
-    batch = sampler.batch(np.arange(4), np.random.default_rng(0), augment=False)
+    batch = sampler.batch(np.arange(4), *alone(4), np.random.default_rng(0), augment=False)
     cells = batch.targets.objects
     for row in range(4):
         output = np.full((512, OBJECT_CHANNELS), -9, np.float32)
@@ -208,24 +222,44 @@ def test_targets_decode_to_the_truth(sampler: Sampler) -> None:
 
 def test_a_mirror_mirrors_everything(sampler: Sampler) -> None:
     index, rng = np.arange(5), np.random.default_rng(0)
-    plain = sampler.batch(index, rng, augment=False)
+    plain = sampler.batch(index, *alone(5), rng, augment=False)
     sampler.recipe = replace(sampler.recipe, mirror=1.0, modality_dropout=0.0, generic=0.0, points_map=0.0)
-    seen = sampler.batch(index, rng, augment=True)
+    seen = sampler.batch(index, *alone(5), rng, augment=True)
     torch.testing.assert_close(seen.targets.power, plain.targets.power.flip(-1))
     lit = [maps["lidar"].flatten(1, 2).argmax(dim=1) for maps in (plain.maps, {"lidar": seen.maps["lidar"].flip(-1)})]
     torch.testing.assert_close(lit[0], lit[1])
     columns = [batch.targets.objects.cell % 32 for batch in (plain, seen)]
     torch.testing.assert_close(columns[0], 31 - columns[1])
     torch.testing.assert_close(seen.targets.cell[seen.targets.served], seen.targets.objects.cell)
-    words = sampler.data.vocabulary()
-    assert words.encode("right")[0] in seen.instructions and words.encode("left")[0] not in seen.instructions
+    words = sampler.sentences
+    rightmost = words.table[words.rows[Name(colour="red", label="bus", order="rightmost")]]
+    heard = seen.instructions[seen.targets.served].numpy()
+    assert all((rightmost == sentence).all(axis=1).any() for sentence in heard)
 
 
 def test_modality_dropout_keeps_at_least_one(sampler: Sampler) -> None:
     sampler.recipe = replace(sampler.recipe, modality_dropout=0.6)
-    batch = sampler.batch(np.arange(24), np.random.default_rng(0), augment=True)
-    assert (batch.available.sum(dim=1) >= 1).all() and batch.available.sum() < 60
+    batch = sampler.batch(np.resize(np.arange(24), 120), *alone(120), np.random.default_rng(0), augment=True)
+    assert (batch.available.sum(dim=1) >= 1).all() and batch.available.sum() < 300
     assert not batch.maps["lidar"][batch.available[:, 2] == 0].any()
+
+
+def test_windows_look_back_on_their_own_street(sampler: Sampler) -> None:
+    batches = list(sampler.batches(0, 0, 1))
+    assert len(batches) == sampler.steps(1) > 2
+    for batch in batches:
+        known = batch.ages >= 0
+        assert known.any() and (batch.ages[known] > 0).all() and (batch.ages <= 11).all()
+        assert (torch.arange(len(known))[:, None] > batch.earlier)[known].all()
+
+
+def test_every_round_and_rank_has_batches_of_its_own_and_the_same_again(sampler: Sampler) -> None:
+    def first(*which: int) -> torch.Tensor:
+        return next(iter(sampler.batches(*which))).maps["lidar"]
+
+    assert torch.equal(first(1, 0, 2), first(1, 0, 2))
+    assert not torch.equal(first(1, 0, 2), first(1, 1, 2)) and not torch.equal(first(1, 0, 2), first(2, 0, 2))
+    assert len(list(sampler.batches(0, 1, 2))) == sampler.steps(2)
 
 
 def test_training_leaves_a_model_that_can_be_opened(streets: list[int], recipe: Path, tmp_path: Path) -> None:
@@ -324,7 +358,7 @@ sys.exit(cli.main(["train", recipe, "--out", str(out)]))
 
 
 def test_two_processes_learn_as_one(streets: list[int], recipe: Path, tmp_path: Path) -> None:
-    prepare(load_recipe(recipe), tmp_path / "out" / "data")
+    training.Streets(load_recipe(recipe), ModelCard(), tmp_path / "out").prepare_data()
     script = tmp_path / "process.py"
     script.write_text(PROCESS)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
@@ -339,6 +373,19 @@ def test_two_processes_learn_as_one(streets: list[int], recipe: Path, tmp_path: 
     ]  # fmt: skip
     assert [line["round"] for line in csv.DictReader((tmp_path / "out" / "log.csv").open())] == ["1", "2"]
     assert len(list((tmp_path / "out" / "tensorboard").glob("events.*"))) == 1
+
+
+def test_an_average_is_lent_and_taken_back(recipe: Path) -> None:
+    learner = Learner(load_recipe(recipe), load_tasks())
+    learner.on_fit_start()
+    before = {name: value.clone() for name, value in learner.model.state_dict().items()}
+    for value in learner.average.values():
+        value.add_(1)
+    with learner.averaged() as model:
+        assert not model.training
+        assert all(torch.equal(value, before[name] + 1) for name, value in model.named_parameters())
+    after = learner.model.state_dict()
+    assert learner.model.training and all(torch.equal(after[name], before[name]) for name in before)
 
 
 def test_a_start_takes_what_fits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -405,7 +452,7 @@ def known_answers(count: int = 600) -> Answers:
 
 def test_calibration_cools_overconfidence() -> None:
     result = known_answers()
-    card = calibrate(result, ModelCard(Vocabulary(())), 0.9)
+    card = calibrate(result, ModelCard(), 0.9)
     assert min(card.beam_temperature) > 1.5 and min(card.blockage_temperature) > 1.5
     beam, blockage = probabilities(result, card)
     assert beam.sum(axis=2) == pytest.approx(1)
