@@ -5,7 +5,7 @@ Encoding (training targets) and decoding (perception) are each other's inverse. 
 
 `objects` (cells, 21): 0 objectness logit; 1:5 class logits; 5:11 colour logits; 11, 12 range and azimuth offset; 13 z of the centre [m];
 14:17 log of length, width, height [m]; 17, 18 sine and cosine of the yaw; 19:21 velocity x, y [10 m/s].
-`people` (cells, 8): 0 objectness logit; 1:5 activity logits; 5, 6 range and azimuth offset; 7 z of the centre [m].
+`people` (cells, 4): 0 presence logit; 1, 2 range and azimuth offset; 3 z of the centre [m]. `activity` (cells, 4): logits.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ COLOURS = ("red", "blue", "green", "white", "black", "yellow")
 ACTIVITIES = ("stand", "walk", "run", "wave")
 
 OBJECT_CHANNELS = 1 + len(OBJECT_LABELS) + len(COLOURS) + 10
-PEOPLE_CHANNELS = 1 + len(ACTIVITIES) + 3
+PEOPLE_CHANNELS = 1 + 3
 OBJECT_BOX = slice(1 + len(OBJECT_LABELS) + len(COLOURS), OBJECT_CHANNELS)
-PEOPLE_BOX = slice(1 + len(ACTIVITIES), PEOPLE_CHANNELS)
+PEOPLE_BOX = slice(1, PEOPLE_CHANNELS)
 VELOCITY_UNIT = 10.0  #: [m/s] one unit of the velocity channels
 
 
@@ -97,21 +97,27 @@ def decode_objects(
 
 
 def decode_people(
-    output: np.ndarray, grid: AnchorGrid, activities: Sequence[str] = ACTIVITIES, threshold: float = 0.3, apart: float = 0.6
+    output: np.ndarray,
+    activity: np.ndarray,
+    grid: AnchorGrid,
+    activities: Sequence[str] = ACTIVITIES,
+    threshold: float = 0.3,
+    apart: float = 0.6,
 ) -> tuple[SensedPerson, ...]:
-    """People of the `people` output (cells, 8), most confident first; of two nearer than `apart` [m] the better one stays."""
+    """People of the outputs `people` (cells, 4) and `activity` (cells, 4), most confident first; of two nearer than `apart` [m] the
+    better one stays."""
     score, cell = _candidates(output, threshold)
     place = output[cell, PEOPLE_BOX].astype(np.float64)
     xy = grid.place(cell, place[:, 0:2])
-    logits = output[cell, 1 : 1 + len(activities)].astype(np.float64)
+    logits = activity[cell].astype(np.float64)
     likely = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(cell) else logits
     likely /= likely.sum(axis=1, keepdims=True)
-    activity = likely.argmax(axis=1)
+    does = likely.argmax(axis=1)
     return tuple(
         SensedPerson(
             position=(float(xy[i, 0]), float(xy[i, 1]), float(place[i, 2])),
-            activity=activities[activity[i]],
-            activity_probability=float(likely[i, activity[i]]),
+            activity=activities[does[i]],
+            activity_probability=float(likely[i, does[i]]),
             score=float(score[i]),
         )
         for i in _suppress(xy, apart)

@@ -10,11 +10,10 @@ from pathlib import Path
 from mmsense_ros.anchors import ACTIVITIES, OBJECT_LABELS, AnchorGrid
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.errors import ModelError
-from mmsense_ros.instruction import Vocabulary
 from mmsense_ros.sensors.grid import PolarGrid
 from mmsense_ros.snapshot import MODALITIES
 
-FORMAT = 1  #: version of inputs, outputs and card; a model of another version is refused
+FORMAT = 2  #: version of inputs, outputs and card; a model of another version is refused
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,6 @@ class ModelCard:
     `coverage`; thresholds are the scores from which detections are reported; `figures` are the training's held-out results.
     """
 
-    vocabulary: Vocabulary
     sha256: str = ""
     codebook: Codebook = field(default_factory=Codebook)
     grid: PolarGrid = field(default_factory=PolarGrid)
@@ -79,8 +77,7 @@ class ModelCard:
 
     def to_json(self) -> str:
         """The card as indented JSON."""
-        entries = asdict(self) | {"vocabulary": list(self.vocabulary.words)}
-        return json.dumps({"format": FORMAT} | entries, indent=1) + "\n"
+        return json.dumps({"format": FORMAT} | asdict(self), indent=1) + "\n"
 
     def save(self, model: Path) -> ModelCard:
         """Writes the card beside the ONNX file `model`, which must be complete; returns it with that file's sha256."""
@@ -102,7 +99,6 @@ def sha256_of(path: Path) -> str:
 def _typed(entries: dict) -> dict:
     """JSON values as the card's own types."""
     typed = {name: tuple(value) if isinstance(value, list) else value for name, value in entries.items()}
-    typed["vocabulary"] = Vocabulary(tuple(entries["vocabulary"]))
     for name, kind in (("codebook", Codebook), ("grid", PolarGrid), ("anchors", AnchorGrid)):
         typed[name] = kind(**entries[name])
     return typed

@@ -11,7 +11,7 @@ from mmsense_ros.errors import ConfigError
 from mmsense_ros.share import shared_file
 
 FAMILIES = ("channel-centric", "environment-aware", "human-centered")
-HEADS = ("beam", "blockage", "pathloss", "objects", "traffic", "people")
+HEADS = ("beam", "blockage", "pathloss", "objects", "traffic", "people", "activity")
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,12 @@ class SequentialAttention(nn.Module):
 
     With `spots`, queries have a place: head h of step l adds -exp(f_lh) d^2 to its scores, d being the distance between the
     azimuths of query and token in views, and f_lh learned (Gao et al., "Fast convergence of DETR with SMCA", 2021).
+    With `sequential` false every step reads the last layer: what the order of the layers is worth.
     """
 
-    def __init__(self, model: int, width: int, layers: int, spots: bool = False) -> None:
+    def __init__(self, model: int, width: int, layers: int, spots: bool = False, sequential: bool = True) -> None:
         super().__init__()
+        self.sequential = sequential
         heads = max(width // 32, 1)
         self.focus = nn.Parameter(SHARPEST - torch.arange(heads).float().repeat(layers, 1) * 2.5) if spots else None
         self.steps = nn.ModuleList(
@@ -71,7 +73,7 @@ class SequentialAttention(nn.Module):
     def forward(self, queries: Tensor, layers: list[Tensor], bias: Tensor, distance: Tensor | None = None) -> Tensor:
         """Answers (B, Q, d) from `queries` (B, Q, d), `layers` (B, T, d) each, and `bias` (B, 1, Q or 1, T) from `visible`;
         `distance` (Q, T) [views] only with `spots`."""
-        for depth, (step, tokens) in enumerate(zip(self.steps, layers, strict=True)):
+        for depth, (step, tokens) in enumerate(zip(self.steps, layers if self.sequential else layers[-1:] * len(layers), strict=True)):
             seen = bias
             if self.focus is not None:
                 seen = bias - (self.focus[depth].exp()[:, None, None] * distance.square()).to(bias.dtype)

@@ -8,17 +8,19 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from mmsense_ros.instruction import LENGTH
+from mmsense_ros.model.memory import ENTRY, SLOTS, remember
 from mmsense_ros.model.mmsense import MMSense, load_model
+from mmsense_ros.model.tokenizers import CELLS, EMBEDDING
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.snapshot import MODALITIES
 
-INPUTS = (*MODALITIES, "available", "instruction")
+INPUTS = (*MODALITIES, "available", "instruction", "memory", "memory_age")
+MEMORY_OUTPUTS = ("memory_next", "memory_age_next")
 OPSET = 18
 
 
 class OneInstruction(nn.Module):
-    """The model as deployed: batch 1, one instruction, plain tensors in and out (shapes: heads.py)."""
+    """The model as deployed: batch 1, one instruction, plain tensors in and out (shapes: heads.py, memory.py)."""
 
     def __init__(self, model: MMSense) -> None:
         super().__init__()
@@ -26,23 +28,32 @@ class OneInstruction(nn.Module):
         self.terminal = {task for task in model.branches if task in ("beam", "blockage", "pathloss")}
 
     def forward(
-        self, camera: Tensor, radar: Tensor, lidar: Tensor, available: Tensor, instruction: Tensor
+        self,
+        camera: Tensor,
+        radar: Tensor,
+        lidar: Tensor,
+        available: Tensor,
+        instruction: Tensor,
+        memory: Tensor,
+        memory_age: Tensor,
     ) -> tuple[Tensor, ...]:
-        outputs = self.model({"camera": camera, "radar": radar, "lidar": lidar}, available, instruction[:, None])
-        return tuple(outputs[name][:, 0] if name in self.terminal else outputs[name] for name in ("gate", *self.model.branches))
+        sight = self.model.see({"camera": camera, "radar": radar, "lidar": lidar}, available, instruction)
+        outputs = self.model.answer(sight, instruction[:, None], memory, memory_age)
+        answers = [outputs[name][:, 0] if name in self.terminal else outputs[name] for name in ("gate", *self.model.branches)]
+        return *answers, *remember(sight.entry, memory, memory_age)
 
 
 def example(card: ModelCard) -> dict[str, Tensor]:
-    """Inputs of the right shapes: an empty scene and an empty instruction but for one unknown word."""
+    """Inputs of the right shapes: an empty scene, an empty instruction, an empty memory."""
     width, height = card.camera_size
-    instruction = torch.zeros(1, LENGTH, dtype=torch.int64)
-    instruction[0, 0] = 1
     return {
         "camera": torch.zeros(1, 3, height, width),
         "radar": torch.zeros(1, 3, *card.grid.shape),
         "lidar": torch.zeros(1, 3, *card.grid.shape),
         "available": torch.ones(1, len(MODALITIES)),
-        "instruction": instruction,
+        "instruction": torch.zeros(1, EMBEDDING),
+        "memory": torch.zeros(1, SLOTS, ENTRY, *CELLS),
+        "memory_age": -torch.ones(1, SLOTS),
     }
 
 
@@ -54,7 +65,7 @@ def export_model(model: MMSense, card: ModelCard, out: Path) -> ModelCard:
         deployed,
         tuple(inputs.values()),
         input_names=list(INPUTS),
-        output_names=["gate", *model.branches],
+        output_names=["gate", *model.branches, *MEMORY_OUTPUTS],
         opset_version=OPSET,
         dynamo=True,
         external_data=False,

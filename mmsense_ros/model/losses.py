@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmsense_ros.anchors import COLOURS, OBJECT_BOX, OBJECT_LABELS, PEOPLE_BOX
+from mmsense_ros.anchors import OBJECT_BOX, PEOPLE_BOX
 from mmsense_ros.model.heads import PATHLOSS_SCALE
+from mmsense_ros.model.pointer import KINDS
 from mmsense_ros.tasks import Task
+
+
+LINK = ("beam", "blockage", "pathloss")  #: heads whose answers are about the terminal that the words name
 
 
 @dataclass
@@ -29,14 +33,16 @@ class CellTargets:
 @dataclass
 class Targets:
     """Truth of one batch: `power` (B, K, 2, beams) [dB], now and ahead; `blocked` (B, K, 2) 0 or 1; `pathloss` (B, K) [dB];
-    `served` (B, K) bool, false where a snapshot has fewer terminals; `cell` (B, K) int, the cell the terminal's vehicle is in, -1 if it
-    is not to be seen; `traffic` (B, labels) counts."""
+    `served` (B, K) bool, false where a snapshot has fewer terminals; `cell` (B, K) int, the cell the terminal's vehicle is in, seen or
+    hidden, -1 if in none; `asked` (B, K, 2) int, class and colour that the words name, one more than the last if none; `traffic`
+    (B, labels) counts."""
 
     power: Tensor
     blocked: Tensor
     pathloss: Tensor
     served: Tensor
     cell: Tensor
+    asked: Tensor
     objects: CellTargets
     people: CellTargets
     traffic: Tensor
@@ -46,21 +52,28 @@ class UncertaintyLoss(nn.Module):
     """L = sum_t L_t / (2 sigma_t^2) + log sigma_t with learned log sigma_t (Kendall, Gal, Cipolla 2018).
 
     `power_temperature` [dB] softens the measured power profile into the target distribution over beams; `start` is the initial
-    log sigma by task, 0 for the others.
+    log sigma by task, 0 for the others; with `learned` false all tasks weigh the same.
     """
 
-    def __init__(self, tasks: tuple[Task, ...], power_temperature: float, start: Mapping[str, float]) -> None:
+    def __init__(
+        self, tasks: tuple[Task, ...], power_temperature: float, start: Mapping[str, float], learned: bool = True
+    ) -> None:
         super().__init__()
         self.heads = {task.name: task.head for task in tasks}
-        self.log_sigma = nn.ParameterDict({task.name: nn.Parameter(torch.tensor(start.get(task.name, 0.0))) for task in tasks})
+        start = start if learned else {}
+        self.log_sigma = nn.ParameterDict(
+            {task.name: nn.Parameter(torch.tensor(start.get(task.name, 0.0)), requires_grad=learned) for task in tasks}
+        )
         self.power_temperature = power_temperature
 
-    def forward(self, outputs: dict[str, Tensor], targets: Targets) -> tuple[Tensor, dict[str, float]]:
-        """The joint loss, and each task's own loss for the log."""
+    def forward(self, outputs: dict[str, Tensor], targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
+        """The joint loss, and each task's own loss for the log; what serves all tasks about a terminal counts with the first of them."""
         losses = {name: self._task(head, outputs[name].float(), targets) for name, head in self.heads.items()}
-        losses |= {name: losses[name] + grounding_loss(outputs, targets) for name, head in self.heads.items() if head == "beam"}
+        link = next((name for name, head in self.heads.items() if head in LINK), None)
+        if link is not None:
+            losses[link] = losses[link] + grounding_loss(outputs, targets) + asked_loss(outputs, targets)
         total = sum(loss * (-2 * self.log_sigma[name]).exp() / 2 + self.log_sigma[name] for name, loss in losses.items())
-        return total, {name: loss.item() for name, loss in losses.items()}
+        return total, {name: loss.detach() for name, loss in losses.items()}
 
     def _task(self, head: str, output: Tensor, targets: Targets) -> Tensor:
         if head == "beam":
@@ -73,8 +86,12 @@ class UncertaintyLoss(nn.Module):
         if head == "traffic":
             return F.poisson_nll_loss(output, targets.traffic, log_input=False, eps=1e-4, full=True)
         if head == "objects":
-            return cell_loss(output, targets.objects, (len(OBJECT_LABELS), len(COLOURS)), OBJECT_BOX)
-        return cell_loss(output, targets.people, (output.shape[2] - 1 - (PEOPLE_BOX.stop - PEOPLE_BOX.start),), PEOPLE_BOX)
+            return cell_loss(output, targets.objects, KINDS, OBJECT_BOX)
+        if head == "people":
+            return cell_loss(output, targets.people, (), PEOPLE_BOX)
+        here = targets.people.batch, targets.people.cell
+        count = max(len(targets.people.cell), 1)
+        return F.cross_entropy(output[here], targets.people.kind[:, 0], reduction="sum") / count
 
 
 def beam_loss(logits: Tensor, power: Tensor, served: Tensor, temperature: float) -> Tensor:
@@ -85,9 +102,19 @@ def beam_loss(logits: Tensor, power: Tensor, served: Tensor, temperature: float)
 
 
 def grounding_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
-    """Cross-entropy of the pointer to the terminal's cell, where that is to be seen."""
+    """Cross-entropy of the pointer to the terminal's cell, hidden ones included: they are where nothing is to be seen."""
     known = targets.served & (targets.cell >= 0)
     return F.cross_entropy(outputs["grounding"][known], targets.cell[known], reduction="sum") / known.sum().clamp(min=1)
+
+
+def asked_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
+    """Cross-entropy of what the words were understood to say about class and colour."""
+    total, start = outputs["asked"].new_zeros(()), 0
+    for index, kinds in enumerate(KINDS):
+        logits = outputs["asked"][..., start : start + kinds + 1][targets.served]
+        total = total + F.cross_entropy(logits, targets.asked[..., index][targets.served])
+        start += kinds + 1
+    return total
 
 
 def cell_loss(output: Tensor, targets: CellTargets, kinds: tuple[int, ...], box: slice) -> Tensor:

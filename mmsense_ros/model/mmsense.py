@@ -12,18 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from mmsense_ros.errors import ModelError
-from mmsense_ros.instruction import LENGTH
 from mmsense_ros.model.attention import groups, visible
 from mmsense_ros.model.backbone import Backbone
+from mmsense_ros.model.cells import Ahead, Cells
 from mmsense_ros.model.gate import ModalityGate
-from mmsense_ros.model.heads import BRANCHES, CellBranch, ObjectsBranch, Scene, Shape
+from mmsense_ros.model.heads import AHEAD, BRANCHES, Scene, Shape
+from mmsense_ros.model.memory import Memory
+from mmsense_ros.model.pointer import Appearance, Pointer
 from mmsense_ros.model.tokenizers import (
-    CAMERA_TOKENS,
-    POLAR_TOKENS,
+    CELL_CHANNELS,
+    TOKENS,
     AzimuthEmbedding,
     CameraTokenizer,
     InstructionTokenizer,
-    PolarPlaces,
+    Places,
     PolarTokenizer,
     token_azimuths,
 )
@@ -34,77 +36,120 @@ from mmsense_ros.tasks import Task
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the network."""
+    """Sizes of the network, and its mechanisms, each of which can be switched off to see what it is worth.
+
+    `fuse` false leaves out the backbone: tasks read the tokens as they come, concatenated.
+    """
 
     model: int = 128
     heads: int = 2
-    layers: int = 4
+    layers: int = 3
     expansion: int = 2
+    gate: bool = True
+    fuse: bool = True
+    sequential: bool = True
+    memory: bool = True
+    instruction: bool = True
+
+
+@dataclass
+class Sight:
+    """What one snapshot alone shows: gated content and `places` of its tokens (B, N, d) and (N, d), `seen` (B, N) bool which of them
+    are available, `cells` (B, CELL_CHANNELS, *CELLS), `gate` (B, 3), and the `entry` for the memory."""
+
+    tokens: Tensor
+    seen: Tensor
+    cells: Tensor
+    gate: Tensor
+    entry: Tensor
 
 
 class MMSense(nn.Module):
-    """The model of one codebook and one set of tasks; outputs are described in heads.py."""
+    """The model of one codebook and one set of tasks; outputs are described in heads.py.
 
-    def __init__(self, config: ModelConfig, words: int, tasks: tuple[Task, ...]) -> None:
+    `see` looks at snapshots, `answer` answers instructions about them with what is remembered; `forward` does both.
+    """
+
+    def __init__(self, config: ModelConfig, tasks: tuple[Task, ...]) -> None:
         super().__init__()
         self.config = config
         width = config.model
         azimuth = AzimuthEmbedding(width)
-        places = PolarPlaces(azimuth, width)
         self.tokenizers = nn.ModuleDict(
             {
                 "camera": CameraTokenizer(width, azimuth),
-                "radar": PolarTokenizer(width, places),
-                "lidar": PolarTokenizer(width, places),
+                "radar": PolarTokenizer(width, azimuth),
+                "lidar": PolarTokenizer(width, azimuth),
             }
         )
-        self.instruction = InstructionTokenizer(words, width, LENGTH)
-        self.gate = ModalityGate(width, len(MODALITIES))
+        self.instruction = InstructionTokenizer(width)
+        self.gate = ModalityGate(width, len(MODALITIES), config.gate)
+        self.cells = Cells()
+        self.memory = Memory()
+        self.recall = nn.Conv2d(CELL_CHANNELS, width, (4, 2), (4, 2))
+        self.recalled = Places(azimuth, width)
         self.backbone = Backbone(width, config.heads, config.layers, config.expansion)
-        shape = Shape(width, config.layers, azimuth, places)
+        self.ahead = Ahead(AHEAD)
+        self.appearance = Appearance()
+        self.pointer = Pointer(width)
+        shape = Shape(width, config.layers, Places(azimuth, width), config.sequential)
         self.branches = nn.ModuleDict({task.name: BRANCHES[task.head](shape, task) for task in tasks})
 
-    def forward(self, maps: dict[str, Tensor], available: Tensor, instructions: Tensor) -> dict[str, Tensor]:
-        """Answers for K instructions about each of B snapshots.
+    def forward(
+        self, maps: dict[str, Tensor], available: Tensor, instructions: Tensor, earlier: Tensor, ages: Tensor
+    ) -> dict[str, Tensor]:
+        """Answers for K instructions about each of B snapshots, the first of which sets the gate; snapshots remember each other.
 
-        `maps` by modality (B, 3, H, W); `available` (B, 3) float 0 or 1, at least one 1 a row; `instructions` (B, K, 16) int64.
-        Outputs by name: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is; those
-        about a terminal have shape (B, K, ...), the others (B, ...).
+        `maps` by modality (B, 3, H, W); `available` (B, 3) float 0 or 1, at least one 1 a row; `instructions` (B, K, 384);
+        `earlier` (B, SLOTS) int64, which of the B snapshots each remembers, newest first, and their `ages` (B, SLOTS) [s], -1 for none.
         """
-        batch, count, length = instructions.shape
+        sight = self.see(maps, available, instructions[:, 0])
+        return self.answer(sight, instructions, sight.entry[earlier], ages)
+
+    def see(self, maps: dict[str, Tensor], available: Tensor, instruction: Tensor) -> Sight:
+        """Snapshots by themselves; `instruction` (B, 384) is what the gate goes by."""
         embedded, places = zip(*(self.tokenizers[name](maps[name]) for name in MODALITIES))
-        gate = self.gate([content.tokens for content in embedded], available)
+        meaning = self.instruction(instruction * self.config.instruction)[1]
+        gate = self.gate([content.tokens for content in embedded], available, meaning)
         scale = gate * available.sum(dim=1, keepdim=True)  # averages 1, whatever is missing
         weights = [scale[:, index, None, None] for index in range(len(MODALITIES))]
+        cells = self.cells(*(content.cells * weight[..., None].to(content.cells.dtype) for content, weight in zip(embedded, weights)))
+        tokens = [content.tokens * weight + place for content, weight, place in zip(embedded, weights, places)]
+        seen = available.repeat_interleave(TOKENS[0] * TOKENS[1], dim=1) > 0
+        return Sight(torch.cat(tokens, dim=1), seen, cells, gate, self.memory.entry(cells))
 
-        sensing = torch.cat(
-            [content.tokens * weight + place for content, weight, place in zip(embedded, weights, places)], dim=1
-        )
-        seen = torch.cat(
-            [available[:, index, None].expand(-1, content.tokens.shape[1]) for index, content in enumerate(embedded)], dim=1
-        )
-        words = self.instruction(instructions)
-        told = (instructions > 0).to(words.dtype)[..., None]
-        valid = torch.cat([seen > 0, instructions.flatten(1) > 0], dim=1)
-        group = torch.cat([torch.zeros(sensing.shape[1], dtype=torch.int64), groups(length, count)])
-
-        tokens = torch.cat([sensing, words.reshape(batch, count * length, -1)], dim=1)
+    def answer(self, sight: Sight, instructions: Tensor, memory: Tensor, ages: Tensor) -> dict[str, Tensor]:
+        """Outputs by name, with `memory` (B, SLOTS, ENTRY, *CELLS) and its `ages` (B, SLOTS) [s], -1 for an empty slot: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is, and `asked`
+        (B, K, ...), what the words were understood to say (pointer.py). Those about a terminal have shape (B, K, ...), the others (B, ...).
+        """
+        batch, count = instructions.shape[:2]
+        words, meaning = self.instruction(instructions * self.config.instruction)
+        past = self.memory(sight.cells, memory, ages if self.config.memory else torch.full_like(ages, -1.0))
+        cells = sight.cells + past
+        sensing = torch.cat([sight.tokens, self.recall(past).flatten(2).transpose(1, 2) + self.recalled()], dim=1)
+        tokens = torch.cat([sensing, words.flatten(1, 2)], dim=1)
+        always = torch.ones(batch, tokens.shape[1] - sight.seen.shape[1], dtype=torch.bool, device=tokens.device)
+        valid = torch.cat([sight.seen, always], dim=1)
+        group = torch.cat([torch.zeros(sensing.shape[1], dtype=torch.int64), groups(words.shape[2], count)]).to(tokens.device)
+        if self.config.fuse:
+            layers = self.backbone(tokens, visible(valid, group, group, sight.cells.dtype))
+        else:
+            layers = [tokens.to(sight.cells.dtype)] * self.config.layers
+        appearance = self.appearance(cells)
         scene = Scene(
-            layers=self.backbone(tokens, visible(valid, group, group, embedded[0].tokens.dtype)),
+            layers=layers,
             valid=valid,
-            token_group=group,
+            group=group,
             sensing=sensing.shape[1],
-            columns=sum(content.columns * weight for content, weight in zip(embedded[1:], weights[1:])),
-            cells=torch.cat([content.cells * weight[..., None] for content, weight in zip(embedded[1:], weights[1:])], dim=1),
-            meaning=(words * told).sum(dim=2) / told.sum(dim=2).clamp(min=1),
-            azimuth=torch.cat([token_azimuths(*CAMERA_TOKENS), *[token_azimuths(*POLAR_TOKENS)] * 2]),
+            azimuth=token_azimuths(*TOKENS).repeat(len(MODALITIES) + 1).to(tokens.device),
+            cells=cells,
+            ahead=self.ahead(cells),
+            appearance=appearance,
+            meaning=meaning,
+            pointed=self.pointer(meaning, cells, appearance),
         )
-        outputs = {name: branch(scene) for name, branch in self.branches.items() if isinstance(branch, CellBranch)}
-        scene.vehicles = next(outputs[name] for name in outputs if isinstance(self.branches[name], ObjectsBranch))
-        outputs = {name: cells for name, (_, cells) in outputs.items()}
-        outputs |= {name: branch(scene) for name, branch in self.branches.items() if name not in outputs}
-        answers = {name: outputs[name] for name in self.branches}
-        return {"gate": gate} | answers | {"grounding": scene.grounding}
+        answers = {name: branch(scene) for name, branch in self.branches.items()}
+        return {"gate": sight.gate} | answers | {"grounding": scene.pointed.match, "asked": scene.pointed.asked}
 
 
 def save_model(model: MMSense, tasks: tuple[Task, ...], card: ModelCard, path: Path) -> None:
@@ -127,7 +172,7 @@ def load_model(path: Path) -> tuple[MMSense, ModelCard]:
             metadata = file.metadata() or {}
         tasks = tuple(Task(**{**task, "labels": tuple(task["labels"])}) for task in json.loads(metadata["tasks"]))
         card = ModelCard.from_json(metadata["card"], str(path))
-        model = MMSense(ModelConfig(**json.loads(metadata["config"])), len(card.vocabulary), tasks)
+        model = MMSense(ModelConfig(**json.loads(metadata["config"])), tasks)
         safetensors.torch.load_model(model, str(path))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is damaged or of another version ({error!r}); train or copy it again") from error

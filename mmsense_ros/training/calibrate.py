@@ -11,7 +11,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from mmsense_ros import conformal
 from mmsense_ros.anchors import decode_objects, decode_people
 from mmsense_ros.model_card import ModelCard
-from mmsense_ros.training.score import Answers, detection_f1
+from mmsense_ros.training.score import Answers, detection
 
 THRESHOLDS = np.arange(0.15, 0.75, 0.05)
 
@@ -25,12 +25,21 @@ def calibrate(answers: Answers, card: ModelCard, coverage: float) -> ModelCard:
         probability = softmax(answers.beam[:, i].astype(np.float64) / beam[i], axis=1)
         sweep.append(conformal.threshold(conformal.scores(probability, answers.best[:, i]), coverage))
     card = replace(card, beam_temperature=beam, blockage_temperature=blockage, coverage=coverage, sweep_threshold=tuple(sweep))
-    vehicles = [detection_f1(answers.objects, answers.true_objects, decode_objects, card.anchors, t) for t in THRESHOLDS]
-    people = [detection_f1(answers.people, answers.true_people, decode_people, card.anchors, t) for t in THRESHOLDS]
+    vehicles = [
+        detection([decode_objects(output, card.anchors, threshold=t) for output in answers.objects], answers.true_objects)["f1"]
+        for t in THRESHOLDS
+    ]
+    people = [
+        detection(
+            [decode_people(*output, card.anchors, threshold=t) for output in zip(answers.people, answers.activity)],
+            answers.true_people,
+        )["f1"]
+        for t in THRESHOLDS
+    ]
     return replace(
         card,
-        object_threshold=float(THRESHOLDS[int(np.nanargmax(np.nan_to_num(vehicles)))].round(2)),
-        person_threshold=float(THRESHOLDS[int(np.nanargmax(np.nan_to_num(people)))].round(2)),
+        object_threshold=float(THRESHOLDS[int(np.argmax(np.nan_to_num(vehicles)))].round(2)),
+        person_threshold=float(THRESHOLDS[int(np.argmax(np.nan_to_num(people)))].round(2)),
     )
 
 

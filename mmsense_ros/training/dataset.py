@@ -1,136 +1,186 @@
-"""Prepared snapshots on disk become training batches: choice of maps, augmentation, and truth encoded as targets."""
+"""Prepared snapshots become training batches: windows of a street, choice of maps, wordings, augmentation, and truth as targets."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from mmsense_ros.anchors import OBJECT_LABELS, AnchorGrid, encode_boxes, encode_people
-from mmsense_ros.instruction import Vocabulary, mirrored
 from mmsense_ros.model.losses import CellTargets, Targets
+from mmsense_ros.model.memory import SLOTS
 from mmsense_ros.snapshot import MODALITIES
 from mmsense_ros.training.recipe import Recipe
-
-GENERIC = (
-    "predict the beam",
-    "which beam is best",
-    "predict the beam for the vehicle",
-    "keep the link up",
-    "sense the street",
-    "",
+from mmsense_ros.training.shards import (
+    ACTIVITY,
+    CENTRE,
+    COLOUR,
+    LABEL,
+    PERSON_SEEN,
+    PLACE,
+    SEEN,
+    SIZE,
+    VELOCITY,
+    YAW,
+    Prepared,
 )
+from mmsense_ros.training.wording import Name, Sentences
 
-LABEL, COLOUR, CENTRE, VELOCITY, SIZE, YAW, SEEN = 0, 1, slice(2, 5), slice(5, 8), slice(8, 11), 11, 12
-OBJECT_FIELDS = 13  #: one vehicle: the fields above; label NaN where there is none
-ACTIVITY, PLACE, PERSON_SEEN = 0, slice(1, 4), 4
-PERSON_FIELDS = 5  #: one person: the fields above; activity NaN where there is none
-
+BACK = ((1, 1), (2, 2), (3, 4), (5, 8))  #: rows by which a window's snapshots precede its last one, from and to
 _SPREAD = 0.6  #: [cells] how far a thing hushes its neighbours in the heat map
 
 
 @dataclass
 class Batch:
-    """Model inputs and their truth."""
+    """Model inputs, as `MMSense.forward` takes them, and their truth."""
 
     maps: dict[str, Tensor]
     available: Tensor
     instructions: Tensor
+    earlier: Tensor
+    ages: Tensor
     targets: Targets
 
+    def inputs(self) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, Tensor]:
+        """What the model is called with."""
+        return self.maps, self.available, self.instructions, self.earlier, self.ages
 
-class Prepared:
-    """One split of prepared snapshots (written by prepare.py), memory-mapped; N snapshots, K terminals, P phrases each."""
-
-    def __init__(self, folder: Path) -> None:
-        arrays = {path.stem: np.load(path, mmap_mode="r") for path in sorted(Path(folder).glob("*.npy"))}
-        self.camera = arrays["camera"]  #: (N, 3, 120, 160) uint8
-        self.radar_cube, self.radar_points, self.lidar = (arrays[name] for name in ("radar_cube", "radar_points", "lidar"))
-        self.power = np.array(arrays["power"])  #: (N, K, 2, beams) [dB]
-        self.blocked = np.array(arrays["blocked"])  #: (N, K, 2)
-        self.pathloss = np.array(arrays["pathloss"])  #: (N, K) [dB]
-        self.terminals = np.array(arrays["terminals"])  #: (N, K) row of the terminal's vehicle in `objects`, -1 for none
-        self.served = np.array(arrays["served"])  #: (N, K) bool
-        self.phrases = np.array(arrays["phrases"])  #: (N, K, P) bytes
-        self.objects = np.array(arrays["objects"])  #: (N, n, OBJECT_FIELDS)
-        self.people = np.array(arrays["people"])  #: (N, n, PERSON_FIELDS)
-
-    def __len__(self) -> int:
-        return len(self.power)
-
-    def vocabulary(self) -> Vocabulary:
-        """All words of the instructions, their mirror images and the generic ones."""
-        texts = {phrase.decode() for phrase in np.unique(self.phrases)} | set(GENERIC)
-        return Vocabulary.of(texts | {mirrored(text) for text in texts})
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`."""
+        return cast(Batch, move_data_to_device(self, device))
 
 
 class Sampler:
-    """Batches of a split: `batch` draws augmented ones for training, or plain ones for scoring."""
+    """Batches of a split: `batches` draws augmented windows for training, `batch` with `augment` false plain rows for scoring."""
 
-    def __init__(self, data: Prepared, recipe: Recipe, vocabulary: Vocabulary, grid: AnchorGrid) -> None:
-        self.data, self.recipe, self.grid = data, recipe, grid
-        texts = [phrase.decode() for phrase in np.unique(data.phrases)] + list(GENERIC)
-        self._row = {text: index for index, text in enumerate(texts)}
-        self._ids = np.stack([[vocabulary.encode(text), vocabulary.encode(mirrored(text))] for text in texts])
+    def __init__(self, data: Prepared, recipe: Recipe, grid: AnchorGrid, sentences: Sentences) -> None:
+        self.data, self.recipe, self.grid, self.sentences = data, recipe, grid, sentences
+        distinct, place = np.unique(data.phrases, return_inverse=True)
+        texts = [phrase.decode() for phrase in distinct]
+        self._phrase = place.reshape(data.phrases.shape)  #: (N, K, P) number of each phrase
+        self._names = [Name.of(text) for text in texts]
+        self._plain = np.array([sentences.plain[text] for text in texts])
+        within = np.arange(len(data)) - np.searchsorted(data.street, data.street)
+        self._ends = np.flatnonzero(within >= BACK[-1][1])  #: rows that a window can end with
 
-    def batch(self, index: np.ndarray, rng: np.random.Generator, augment: bool) -> Batch:
-        """Snapshots `index` (B,). Not augmented: radar from the cube, the first phrase, everything available, no mirror."""
+    @property
+    def _windows(self) -> int:
+        return max(self.recipe.batch // (len(BACK) + 1), 1)
+
+    def steps(self, world: int) -> int:
+        """Batches of a round on each of `world` ranks."""
+        return max(min(self.recipe.round, len(self.data)) // (self._windows * (len(BACK) + 1) * world), 1)
+
+    def batches(self, round: int, rank: int, world: int) -> Iterator[Batch]:
+        """One round's augmented batches of one rank; the same whenever they are asked for."""
+        steps = self.steps(world)
+        order = np.random.default_rng((self.recipe.seed, round)).permutation(self._ends)
+        order = np.resize(order, steps * self._windows * world).reshape(steps, world, self._windows)
+        for step in range(steps):
+            yield self._window_batch(order[step, rank], np.random.default_rng((self.recipe.seed, round, step, rank)))
+
+    def _window_batch(self, ends: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Windows that end with the rows `ends`."""
+        back = np.stack([rng.integers(first, last + 1, size=len(ends)) for first, last in reversed(BACK)], axis=1)
+        rows = ends[:, None] - np.concatenate([back, np.zeros((len(ends), 1), np.int64)], axis=1)
+        count = rows.shape[1]
+        earlier = np.arange(count)[:, None] - np.arange(1, SLOTS + 1)
+        known = (earlier >= 0) & (rng.random((len(ends), count, SLOTS)) >= self.recipe.forget)
+        place = np.arange(len(ends))[:, None, None] * count + np.maximum(earlier, 0)
+        return self.batch(rows.ravel(), place.reshape(-1, SLOTS), known.reshape(-1, SLOTS), rng, augment=True)
+
+    def street(self, number: int) -> tuple[np.ndarray, Batch]:
+        """All rows (B,) of one street, plain, each remembering the ones before it."""
+        rows = np.flatnonzero(self.data.street == number)
+        earlier = np.arange(len(rows))[:, None] - np.array([last if first == last else (first + last) // 2 for first, last in BACK])
+        return rows, self.batch(rows, np.maximum(earlier, 0), earlier >= 0, np.random.default_rng(0), augment=False)
+
+    def batch(
+        self, index: np.ndarray, earlier: np.ndarray, known: np.ndarray, rng: np.random.Generator, augment: bool
+    ) -> Batch:
+        """Snapshots `index` (B,) that remember those at `earlier` (B, SLOTS) of the batch where `known`.
+
+        Not augmented: radar from the cube, the first phrase, everything available, no mirror. A window is augmented as one.
+        """
         count = len(index)
-        recipe = self.recipe
-        flip = rng.random(count) < (recipe.mirror if augment else 0.0)
-        maps = self._maps(index, rng, augment)
-        maps = {name: np.where(flip[:, None, None, None], content[..., ::-1], content) for name, content in maps.items()}
-        available = self._available(count, rng, augment)
-        targets = self._targets(index, flip)
+        each = len(BACK) + 1 if augment else count
+        
+        def draw(*shape: int) -> np.ndarray:
+            return np.repeat(rng.random((count // each, *shape)), each, axis=0)
+
+        flip = draw() < (self.recipe.mirror if augment else 0.0)
+        maps = self._maps(index, draw() < (self.recipe.points_map if augment else 0.0), rng, augment)
+        for content in maps.values():
+            content[flip] = content[flip][..., ::-1]
+        available = self._available(draw(len(MODALITIES)), augment)
+        for k, content in enumerate(maps.values()):
+            content[available[:, k] == 0] = 0.0
+        rows, asked = self._instructions(index, flip, rng, augment)
+        time = self.data.time[index]
         return Batch(
             maps={
-                name: torch.from_numpy(content * available[:, [k], None, None]).contiguous(memory_format=torch.channels_last)
-                for k, (name, content) in enumerate(maps.items())
+                name: torch.from_numpy(content).contiguous(memory_format=torch.channels_last) for name, content in maps.items()
             },
             available=torch.from_numpy(available),
-            instructions=torch.from_numpy(self._instructions(index, flip, rng, augment)),
-            targets=targets,
+            instructions=torch.from_numpy(self.sentences.table[rows]),
+            earlier=torch.from_numpy(earlier),
+            ages=torch.from_numpy(np.where(known, time[:, None] - time[earlier], -1.0).astype(np.float32)),
+            targets=self._targets(index, flip, asked),
         )
 
-    def _maps(self, index: np.ndarray, rng: np.random.Generator, augment: bool) -> dict[str, np.ndarray]:
+    def _maps(self, index: np.ndarray, points: np.ndarray, rng: np.random.Generator, augment: bool) -> dict[str, np.ndarray]:
         data = self.data
-        order = np.sort(index)  # memory-mapped files like to be read in order
-        back = np.argsort(np.argsort(index, kind="stable"), kind="stable")
-        camera = data.camera[order][back].astype(np.float32) / 255
-        radar = data.radar_cube[order][back].astype(np.float32)
-        lidar = data.lidar[order][back].astype(np.float32)
+        camera = data.camera[index].astype(np.float32)
+        radar = data.radar_cube[index].astype(np.float32)
+        lidar = data.lidar[index].astype(np.float32)
+        camera /= 255
         if augment:
-            points = rng.random(len(index)) < self.recipe.points_map
-            radar = np.where(points[:, None, None, None], data.radar_points[order][back].astype(np.float32), radar)
+            if points.any():
+                radar[points] = data.radar_points[index[points]]
             one = (len(index), 1, 1, 1)
-            camera = camera * rng.uniform(0.75, 1.25, one) + rng.uniform(-0.1, 0.1, one)
-            camera = np.clip(camera + rng.normal(0, 0.02, camera.shape).astype(np.float32), 0, 1).astype(np.float32)
-            radar = radar * rng.uniform(0.9, 1.1, one).astype(np.float32)
-            lidar = lidar * rng.uniform(0.95, 1.05, one).astype(np.float32)
+            camera *= rng.uniform(0.6, 1.3, one).astype(np.float32)
+            camera += rng.uniform(-0.1, 0.1, one).astype(np.float32)
+            camera += 0.02 * rng.standard_normal((len(index), 1, *camera.shape[2:]), np.float32)
+            np.clip(camera, 0, 1, out=camera)
+            radar *= rng.uniform(0.9, 1.1, one).astype(np.float32)
+            lidar *= rng.uniform(0.95, 1.05, one).astype(np.float32)
         return {"camera": camera, "radar": radar, "lidar": lidar}
 
-    def _available(self, count: int, rng: np.random.Generator, augment: bool) -> np.ndarray:
+    def _available(self, chance: np.ndarray, augment: bool) -> np.ndarray:
         has = np.array([name in self.recipe.modalities for name in MODALITIES])
-        available = np.tile(has, (count, 1))
+        available = np.tile(has, (len(chance), 1))
         if augment:
-            kept = available & (rng.random(available.shape) >= self.recipe.modality_dropout)
+            kept = available & (chance >= self.recipe.modality_dropout)
             available = np.where(kept.any(axis=1, keepdims=True), kept, available)
         return available.astype(np.float32)
 
-    def _instructions(self, index: np.ndarray, flip: np.ndarray, rng: np.random.Generator, augment: bool) -> np.ndarray:
-        phrases = self.data.phrases[index]
-        count, terminals, choices = phrases.shape
-        pick = rng.integers(choices, size=(count, terminals)) if augment else np.zeros((count, terminals), int)
-        chosen = np.take_along_axis(phrases, pick[..., None], axis=2)[..., 0]
-        row = np.array([[self._row[phrase.decode()] for phrase in line] for line in chosen])
-        generic = rng.random(row.shape) < (self.recipe.generic if augment else 0.0)
-        row = np.where(generic, self._row[GENERIC[0]] + rng.integers(len(GENERIC), size=row.shape), row)
-        return self._ids[row, flip[:, None].astype(int)]
+    def _instructions(
+        self, index: np.ndarray, flip: np.ndarray, rng: np.random.Generator, augment: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (B, K) of the table of sentences, and what they name (B, K, 2)."""
+        phrases = self._phrase[index]
+        if not augment:
+            first = phrases[..., 0]
+            return self._plain[first], np.array([[self._names[phrase].asked for phrase in line] for line in first])
+        rows, asked = np.zeros(phrases.shape[:2], np.int64), np.zeros((*phrases.shape[:2], 2), np.int64)
+        choice, partly = rng.random(phrases.shape[:2]), rng.random(phrases.shape[:2])
+        for place in np.ndindex(*phrases.shape[:2]):
+            name = self._names[phrases[place][0]]
+            name = name.mirrored if flip[place[0]] else name
+            if partly[place] < self.recipe.generic:
+                name = Name()
+            elif name.held_out or partly[place] < 2 * self.recipe.generic:
+                name = Name(label=name.label) if rng.random() < 0.5 else Name(colour=name.colour)
+            said = self.sentences.rows[name]
+            rows[place], asked[place] = said[int(choice[place] * len(said))], name.asked
+        return rows, asked
 
-    def _targets(self, index: np.ndarray, flip: np.ndarray) -> Targets:
+    def _targets(self, index: np.ndarray, flip: np.ndarray, asked: np.ndarray) -> Targets:
         data = self.data
         power = data.power[index]
         power = np.where(flip[:, None, None, None], power[..., ::-1], power)
@@ -145,6 +195,7 @@ class Sampler:
             pathloss=torch.from_numpy(data.pathloss[index].astype(np.float32)),
             served=torch.from_numpy(data.served[index]),
             cell=torch.from_numpy(_terminal_cells(objects, data.terminals[index], self.grid)),
+            asked=torch.from_numpy(asked),
             objects=_object_targets(objects, self.grid),
             people=_people_targets(people, self.grid),
             traffic=torch.from_numpy(traffic(objects)),
@@ -159,10 +210,10 @@ def traffic(objects: np.ndarray) -> np.ndarray:
 
 
 def _terminal_cells(objects: np.ndarray, terminals: np.ndarray, grid: AnchorGrid) -> np.ndarray:
-    """Cells (B, K) int of the terminals' vehicles, rows `terminals` (B, K) of `objects` (B, n, OBJECT_FIELDS); -1 if unseen."""
+    """Cells (B, K) int of the terminals' vehicles, rows `terminals` (B, K) of `objects` (B, n, OBJECT_FIELDS); -1 if in none."""
     vehicles = np.take_along_axis(objects, np.maximum(terminals, 0).astype(np.int64)[..., None], axis=1)
     cell = grid.locate(np.nan_to_num(vehicles[..., CENTRE]).reshape(-1, 3))[0].reshape(terminals.shape)
-    return np.where((terminals >= 0) & (vehicles[..., SEEN] > 0), cell, -1)
+    return np.where(terminals >= 0, cell, -1)
 
 
 def _object_targets(objects: np.ndarray, grid: AnchorGrid) -> CellTargets:

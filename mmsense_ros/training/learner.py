@@ -42,7 +42,7 @@ class Learner(lightning.LightningModule):
         if recipe.start:
             start_from(self.model, Path(recipe.start))
         freeze(self.model, recipe.freeze)
-        self.loss = UncertaintyLoss(tasks, recipe.power_temperature, recipe.log_sigma)
+        self.loss = UncertaintyLoss(tasks, recipe.power_temperature, recipe.log_sigma, not recipe.equal_weights)
         self.progress = 0.0
         self.sums: dict[str, Tensor] = {}  #: of each task's loss over the steps of this round
         self.average: dict[str, Tensor] = {}  #: moving average of all that learns, by name

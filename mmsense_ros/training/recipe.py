@@ -10,6 +10,7 @@ import yaml
 
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.snapshot import MODALITIES
+from mmsense_ros.tasks import load_tasks
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Recipe:
 
     seed: int = 0
     modalities: tuple[str, ...] = MODALITIES
+    tasks: tuple[str, ...] = ()  #: those of config/tasks.yaml to learn; empty: all
+    equal_weights: bool = False  #: of the tasks' losses, instead of learned uncertainties
     model: dict[str, int] = field(default_factory=dict)  #: fields of model.mmsense.ModelConfig
     data: Data = Data()
     batch: int = 16  #: snapshots a step, of each process
@@ -68,6 +71,9 @@ def load_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"recipe {path} cannot be read ({error}); config/train.yaml is an example") from error
     recipe = _build(Recipe, entries, str(path))
+    strange = set(recipe.tasks) - {task.name for task in load_tasks()}
+    if strange:
+        raise ConfigError(f"{path}: no task is called {', '.join(sorted(strange))}; config/tasks.yaml says what there is")
     unknown = set(recipe.modalities) - set(MODALITIES)
     if unknown or not recipe.modalities:
         raise ConfigError(f"{path}: modalities must be some of {', '.join(MODALITIES)}, not {list(recipe.modalities)}")

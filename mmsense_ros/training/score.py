@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from mmsense_ros.anchors import AnchorGrid
+from mmsense_ros.anchors import (
+    ACTIVITIES,
+    OBJECT_CHANNELS,
+    OBJECT_LABELS,
+    PEOPLE_CHANNELS,
+    AnchorGrid,
+    decode_objects,
+    decode_people,
+)
 from mmsense_ros.evaluation import metrics
 from mmsense_ros.model.mmsense import MMSense
-from mmsense_ros.training.dataset import ACTIVITY, CENTRE, LABEL, PERSON_SEEN, PLACE, SEEN, Sampler, traffic
+from mmsense_ros.training.dataset import Batch, Sampler, traffic
+from mmsense_ros.training.shards import ACTIVITY, CENTRE, LABEL, PERSON_SEEN, PLACE, SEEN
+
+TERMINAL = ("beam", "blockage", "pathloss")  #: outputs about terminals
+CELL_OUTPUTS = (
+    ("objects", AnchorGrid().cells, OBJECT_CHANNELS),
+    ("people", AnchorGrid().cells, PEOPLE_CHANNELS),
+    ("activity", AnchorGrid().cells, len(ACTIVITIES)),
+)
 
 
 @dataclass
 class Answers:
-    """Raw outputs beside their truth: T served terminals, N snapshots.
+    """Raw outputs beside their truth: T served terminals, N snapshots; outputs of tasks that the model has not are NaN.
 
     Terminals: `beam` (T, 2, beams) and `blockage` (T, 2) logits, `pathloss` (T,) [dB]; `power` (T, 2, beams) [dB], `best` (T, 2),
-    `blocked` (T, 2), `true_pathloss` (T,). Snapshots: `objects`, `people` (N, cells, channels), `traffic` (N, labels),
-    `gate` (N, 3); `true_objects`, `true_people` as in dataset.py, `true_traffic`.
+    `blocked` (T, 2), `true_pathloss` (T,), `street` (T,). Snapshots: `objects`, `people`, `activity` (N, cells, channels), `traffic`
+    (N, labels), `gate` (N, 3); `true_objects`, `true_people` as in shards.py, `true_traffic`.
     """
 
     beam: np.ndarray
@@ -30,8 +46,10 @@ class Answers:
     best: np.ndarray
     blocked: np.ndarray
     true_pathloss: np.ndarray
+    street: np.ndarray
     objects: np.ndarray
     people: np.ndarray
+    activity: np.ndarray
     traffic: np.ndarray
     gate: np.ndarray
     true_objects: np.ndarray
@@ -39,40 +57,52 @@ class Answers:
     true_traffic: np.ndarray
 
 
+Change = Callable[[np.ndarray, Batch], Batch]
+
+
 @torch.no_grad()
-def answers(model: MMSense, sampler: Sampler, every: int = 1, batch: int = 64) -> Answers:
-    """The model's answers about every `every`-th snapshot of a split, in evaluation mode, with nothing augmented."""
+def answers(model: MMSense, sampler: Sampler, change: Change | None = None, streets: np.ndarray | None = None) -> Answers:
+    """The model's answers about every snapshot of a split, street by street, in evaluation mode, with nothing augmented.
+
+    `change` may alter each batch, given its rows, before it is asked (sensors lost, other words); `streets` asks only about those.
+    """
     model.eval()
-    rng = np.random.default_rng(0)
-    index = np.arange(0, len(sampler.data), every)
-    parts: dict[str, list[np.ndarray]] = {}
-    for start in range(0, len(index), batch):
-        some = index[start : start + batch]
-        inputs = sampler.batch(some, rng, augment=False)
-        with torch.autocast("cpu", torch.bfloat16):
-            outputs = model(inputs.maps, inputs.available, inputs.instructions)
-        served = sampler.data.served[some]
-        for name, output in outputs.items():
-            if name == "grounding":
-                continue
-            values = output.float().numpy()
-            parts.setdefault(name, []).append(values[served] if name in ("beam", "blockage", "pathloss") else values)
-    joined = {name: np.concatenate(values) for name, values in parts.items()}
+    device = next(model.parameters()).device
     data = sampler.data
+    parts: dict[str, list[np.ndarray]] = {}
+    asked = []
+    for street in np.unique(data.street) if streets is None else streets:
+        rows, batch = sampler.street(street)
+        batch = (change(rows, batch) if change else batch).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            outputs = model(*batch.inputs())
+        asked.append(rows)
+        served = data.served[rows]
+        for name in (*TERMINAL, "objects", "people", "activity", "traffic", "gate"):
+            if name in outputs:
+                values = outputs[name].float().cpu().numpy()
+                parts.setdefault(name, []).append(values[served] if name in TERMINAL else values)
+    index = np.concatenate(asked)
     served = data.served[index]
     power = data.power[index][served]
+    outputs = {name: np.concatenate(values) for name, values in parts.items()}
+    blank = {name: np.full((len(power), *shape), np.nan) for name, shape in (("beam", (2, 64)), ("blockage", (2,)), ("pathloss", (1,)))}
+    blank |= {name: np.full((len(index), cells, size), np.nan) for name, cells, size in CELL_OUTPUTS}
+    outputs = blank | {"traffic": np.full((len(index), len(OBJECT_LABELS)), np.nan)} | outputs
     return Answers(
-        beam=joined["beam"],
-        blockage=joined["blockage"],
-        pathloss=joined["pathloss"][:, 0],
+        beam=outputs["beam"],
+        blockage=outputs["blockage"],
+        pathloss=outputs["pathloss"][:, 0],
         power=power,
         best=power.argmax(axis=2),
         blocked=data.blocked[index][served].astype(float),
         true_pathloss=data.pathloss[index][served],
-        objects=joined["objects"],
-        people=joined["people"],
-        traffic=joined["traffic"],
-        gate=joined["gate"],
+        street=np.broadcast_to(data.street[index][:, None], served.shape)[served],
+        objects=outputs["objects"],
+        people=outputs["people"],
+        activity=outputs["activity"],
+        traffic=outputs["traffic"],
+        gate=outputs["gate"],
         true_objects=data.objects[index],
         true_people=data.people[index],
         true_traffic=traffic(data.objects[index]),
@@ -90,11 +120,11 @@ def beam_figures(logits: np.ndarray, power: np.ndarray, prefix: str = "") -> dic
 
 def figures(result: Answers, object_threshold: float = 0.3, person_threshold: float = 0.3) -> dict[str, float]:
     """All figures of one split; `frequent_*` is what always ranking beams by how often they are best would get."""
-    from mmsense_ros.anchors import decode_objects, decode_people
-
     grid = AnchorGrid()
     frequency = np.bincount(result.best[:, 0], minlength=result.power.shape[2]).astype(float)
     frequent = np.tile(frequency, (len(result.best), 1))
+    vehicles = [decode_objects(output, grid, threshold=object_threshold) for output in result.objects]
+    people = [decode_people(*output, grid, threshold=person_threshold) for output in zip(result.people, result.activity)]
     return {
         **beam_figures(result.beam[:, 0], result.power[:, 0]),
         **beam_figures(result.beam[:, 1], result.power[:, 1], "ahead_"),
@@ -105,8 +135,8 @@ def figures(result: Answers, object_threshold: float = 0.3, person_threshold: fl
         "ahead_blockage_auroc": metrics.auroc(result.blockage[:, 1], result.blocked[:, 1]),
         "blocked_share": float(result.blocked[:, 0].mean()),
         "pathloss_mae_db": float(np.abs(result.pathloss - result.true_pathloss).mean()),
-        "objects_f1": detection_f1(result.objects, result.true_objects, decode_objects, grid, object_threshold),
-        "people_f1": detection_f1(result.people, result.true_people, decode_people, grid, person_threshold),
+        **{f"objects_{name}": value for name, value in detection(vehicles, result.true_objects).items()},
+        **{f"people_{name}": value for name, value in detection(people, result.true_people).items()},
         "traffic_mae": float(np.abs(result.traffic - result.true_traffic).mean()),
         **{f"gate_{name}": float(value) for name, value in zip(("camera", "radar", "lidar"), result.gate.mean(axis=0))},
         "terminals": float(len(result.beam)),
@@ -114,21 +144,31 @@ def figures(result: Answers, object_threshold: float = 0.3, person_threshold: fl
     }
 
 
-def detection_f1(outputs: np.ndarray, truth: np.ndarray, decode: Callable, grid: AnchorGrid, threshold: float) -> float:
-    """F1 of detections matched within 2 m (metrics.match) over all snapshots; finding a hidden one is no fault.
+def detection(found: Sequence[Sequence], truth: np.ndarray) -> dict[str, float]:
+    """f1, recall, precision, position_mae_m and label_acc of things `found` in each of N snapshots, matched within 2 m (metrics.match).
 
-    `outputs` (N, cells, channels) with their `decode` function; `truth` (N, n, OBJECT_FIELDS or PERSON_FIELDS).
+    `truth` (N, n, OBJECT_FIELDS or PERSON_FIELDS); finding a hidden thing is no fault, not finding it neither.
     """
     vehicles = truth.shape[2] > PERSON_SEEN + 1
     kind, place, seen = (LABEL, CENTRE, SEEN) if vehicles else (ACTIVITY, PLACE, PERSON_SEEN)
-    hits = false = missed = 0
-    for output, things in zip(outputs, truth):
-        things = things[~np.isnan(things[:, kind])]
-        found = np.array([thing.position for thing in decode(output, grid, threshold=threshold)]).reshape(-1, 3)
-        pairs = metrics.match(found, things[:, place])
-        there = things[:, seen] > 0
-        right = sum(bool(there[j]) for _, j in pairs)
-        hits += right
-        missed += int(there.sum()) - right
-        false += len(found) - len(pairs)
-    return metrics.ratio(2 * hits, 2 * hits + false + missed)
+    names = OBJECT_LABELS if vehicles else ACTIVITIES
+    hits = named = false = missed = 0
+    errors: list[float] = []
+    for things, there in zip(found, truth):
+        there = there[~np.isnan(there[:, kind])]
+        places = np.array([thing.position for thing in things]).reshape(-1, 3)
+        pairs = metrics.match(places, there[:, place])
+        visible = there[:, seen] > 0
+        right = [(i, j) for i, j in pairs if visible[j]]
+        hits += len(right)
+        named += sum((things[i].label if vehicles else things[i].activity) == names[int(there[j, kind])] for i, j in right)
+        errors += [float(np.hypot(*(places[i] - there[j, place])[:2])) for i, j in right]
+        missed += int(visible.sum()) - len(right)
+        false += len(things) - len(pairs)
+    return {
+        "f1": metrics.ratio(2 * hits, 2 * hits + false + missed),
+        "recall": metrics.ratio(hits, hits + missed),
+        "precision": metrics.ratio(hits, hits + false),
+        "position_mae_m": float(np.mean(errors)) if errors else float("nan"),
+        "label_acc": metrics.ratio(named, hits),
+    }
