@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from lightning.fabric.utilities import move_data_to_device
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from mmsense_ros.anchors import OBJECT_LABELS, AnchorGrid, encode_boxes, encode_people
@@ -52,7 +52,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        return cast(Batch, move_data_to_device(self, device))
+        return cast(Batch, apply_to_collection(self, Tensor, Tensor.to, device))
 
 
 class Sampler:
