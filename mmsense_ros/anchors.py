@@ -63,8 +63,24 @@ def encode_boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vehicles (N, 3), (N, 3), (N, 3), (N,) as cell indices (N,) int (-1 outside) and box channels (N, 10) float32."""
     cell, offset = grid.locate(position)
-    columns = [offset, position[:, 2:3], np.log(size), np.sin(yaw)[:, None], np.cos(yaw)[:, None], velocity[:, :2] / VELOCITY_UNIT]
+    columns = [
+        offset,
+        position[:, 2:3],
+        np.log(size),
+        np.sin(yaw)[:, None],
+        np.cos(yaw)[:, None],
+        velocity[:, :2] / VELOCITY_UNIT,
+    ]
     return cell, np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def encode_motion(position: np.ndarray, velocity: np.ndarray, grid: AnchorGrid) -> np.ndarray:
+    """How fast things at `position` (N, 3) [m] with `velocity` (N, 3) [m/s] cross cells, (N, 2) float32 [rows/s, columns/s]."""
+    (x, y), (vx, vy) = position[:, :2].T, velocity[:, :2].T
+    distance = np.maximum(np.hypot(x, y), 1e-3)
+    rows = (x * vx + y * vy) / distance * grid.rows / grid.max_range
+    columns = -(x * vy - y * vx) / distance**2 * grid.columns / (2 * grid.half_view)
+    return np.stack([rows, columns], axis=1).astype(np.float32)
 
 
 def encode_people(position: np.ndarray, grid: AnchorGrid) -> tuple[np.ndarray, np.ndarray]:

@@ -73,7 +73,9 @@ class SequentialAttention(nn.Module):
     def forward(self, queries: Tensor, layers: list[Tensor], bias: Tensor, distance: Tensor | None = None) -> Tensor:
         """Answers (B, Q, d) from `queries` (B, Q, d), `layers` (B, T, d) each, and `bias` (B, 1, Q or 1, T) from `visible`;
         `distance` (Q, T) [views] only with `spots`."""
-        for depth, (step, tokens) in enumerate(zip(self.steps, layers if self.sequential else layers[-1:] * len(layers), strict=True)):
+        for depth, (step, tokens) in enumerate(
+            zip(self.steps, layers if self.sequential else layers[-1:] * len(layers), strict=True)
+        ):
             seen = bias
             if self.focus is not None:
                 seen = bias - (self.focus[depth].exp()[:, None, None] * distance.square()).to(bias.dtype)

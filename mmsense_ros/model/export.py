@@ -38,9 +38,10 @@ class OneInstruction(nn.Module):
         memory_age: Tensor,
     ) -> tuple[Tensor, ...]:
         sight = self.model.see({"camera": camera, "radar": radar, "lidar": lidar}, available, instruction)
-        outputs = self.model.answer(sight, instruction[:, None], memory, memory_age)
+        recollection = self.model.recollect(sight, memory, memory_age)
+        outputs = self.model.answer(sight, recollection, instruction[:, None])
         answers = [outputs[name][:, 0] if name in self.terminal else outputs[name] for name in ("gate", *self.model.branches)]
-        return *answers, *remember(sight.entry, memory, memory_age)
+        return *answers, *remember(recollection.entry, memory, memory_age)
 
 
 def example(card: ModelCard) -> dict[str, Tensor]:

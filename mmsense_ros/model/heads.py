@@ -145,7 +145,9 @@ class CellBranch(nn.Module):
 
     def __init__(self, shape: Shape, outputs: int) -> None:
         super().__init__()
-        self.attention = SequentialAttention(shape.model, shape.model // 2, shape.layers, spots=True, sequential=shape.sequential)
+        self.attention = SequentialAttention(
+            shape.model, shape.model // 2, shape.layers, spots=True, sequential=shape.sequential
+        )
         self.places = shape.places
         self.query = nn.Parameter(0.02 * torch.randn(shape.model))
         finer = CELLS[0] // TOKENS[0], CELLS[1] // TOKENS[1]

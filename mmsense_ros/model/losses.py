@@ -11,23 +11,28 @@ from torch.nn import functional as F
 
 from mmsense_ros.anchors import OBJECT_BOX, PEOPLE_BOX
 from mmsense_ros.model.heads import PATHLOSS_SCALE
+from mmsense_ros.model.memory import MOTION_UNIT
 from mmsense_ros.model.pointer import KINDS
 from mmsense_ros.tasks import Task
 
 
+EMPTY = 0.05  #: heat below which nothing is near
 LINK = ("beam", "blockage", "pathloss")  #: heads whose answers are about the terminal that the words name
 
 
 @dataclass
 class CellTargets:
-    """Truth on anchored cells: `heat` (B, Q), 1 where a thing is, falling off around it (a hidden one only hushes its cell);
-    `batch`, `cell` (P,) int say where the P things are; `kind` (P, classifications) int; `box` (P, channels)."""
+    """Truth on anchored cells: `heat` (B, Q), 1 where a thing is, falling off around it; `batch`, `cell` (P,) int say where the P
+    things are, `seen` (P,) bool which of them can be (a hidden one only hushes its cell); `kind` (P, classifications) int; `box`
+    (P, channels); `motion` (P, 2) [rows/s, columns/s]."""
 
     heat: Tensor
     batch: Tensor
     cell: Tensor
+    seen: Tensor
     kind: Tensor
     box: Tensor
+    motion: Tensor
 
 
 @dataclass
@@ -72,6 +77,8 @@ class UncertaintyLoss(nn.Module):
         link = next((name for name, head in self.heads.items() if head in LINK), None)
         if link is not None:
             losses[link] = losses[link] + grounding_loss(outputs, targets) + asked_loss(outputs, targets)
+        first = link or next(iter(losses))
+        losses[first] = losses[first] + motion_loss(outputs["motion"], targets.objects)
         total = sum(loss * (-2 * self.log_sigma[name]).exp() / 2 + self.log_sigma[name] for name, loss in losses.items())
         return total, {name: loss.detach() for name, loss in losses.items()}
 
@@ -89,9 +96,9 @@ class UncertaintyLoss(nn.Module):
             return cell_loss(output, targets.objects, KINDS, OBJECT_BOX)
         if head == "people":
             return cell_loss(output, targets.people, (), PEOPLE_BOX)
-        here = targets.people.batch, targets.people.cell
-        count = max(len(targets.people.cell), 1)
-        return F.cross_entropy(output[here], targets.people.kind[:, 0], reduction="sum") / count
+        people = targets.people
+        here = people.batch[people.seen], people.cell[people.seen]
+        return F.cross_entropy(output[here], people.kind[people.seen, 0], reduction="sum") / max(len(here[0]), 1)
 
 
 def beam_loss(logits: Tensor, power: Tensor, served: Tensor, temperature: float) -> Tensor:
@@ -118,18 +125,32 @@ def asked_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
 
 
 def cell_loss(output: Tensor, targets: CellTargets, kinds: tuple[int, ...], box: slice) -> Tensor:
-    """Penalty-reduced focal loss (CornerNet) for where, cross-entropy for what (each of `kinds` in turn), smooth L1 for the box."""
+    """Penalty-reduced focal loss (CornerNet) for where, cross-entropy for what (each of `kinds` in turn), smooth L1 for the box.
+
+    Hidden things count for what alone: a memory may know.
+    """
     score = output[..., 0]
     likely, unlikely = F.logsigmoid(score), F.logsigmoid(-score)
     empty = (1 - targets.heat) ** 4 * (2 * likely).exp() * unlikely
-    here = targets.batch, targets.cell
+    here = targets.batch[targets.seen], targets.cell[targets.seen]
     full = (2 * unlikely[here]).exp() * likely[here]
-    count = max(len(targets.cell), 1)
+    count = max(len(here[0]), 1)
     where = -(empty.sum() + full.sum()) / count
-    found = output[here]
-    what = found.new_zeros(())
+    there = output[targets.batch, targets.cell]
+    what = there.new_zeros(())
     start = 1
     for index, labels in enumerate(kinds):
-        what = what + F.cross_entropy(found[:, start : start + labels], targets.kind[:, index], reduction="sum") / count
+        what = what + F.cross_entropy(there[:, start : start + labels], targets.kind[:, index], reduction="sum") / max(
+            len(there), 1
+        )
         start += labels
-    return where + what + F.smooth_l1_loss(found[:, box], targets.box, reduction="sum", beta=0.1) / count
+    return where + what + F.smooth_l1_loss(output[here][:, box], targets.box[targets.seen], reduction="sum", beta=0.1) / count
+
+
+def motion_loss(motion: Tensor, targets: CellTargets) -> Tensor:
+    """Smooth L1, in MOTION_UNIT, of how vehicles move, hidden ones included; cells without any stand still."""
+    moved = motion.flatten(2).transpose(1, 2) / MOTION_UNIT
+    here = moved[targets.batch, targets.cell]
+    vehicles = F.smooth_l1_loss(here, targets.motion / MOTION_UNIT, reduction="sum", beta=0.1) / max(len(here), 1)
+    still = moved[targets.heat < EMPTY].abs().mean()
+    return vehicles + still

@@ -17,7 +17,7 @@ from mmsense_ros.model.backbone import Backbone
 from mmsense_ros.model.cells import Ahead, Cells
 from mmsense_ros.model.gate import ModalityGate
 from mmsense_ros.model.heads import AHEAD, BRANCHES, Scene, Shape
-from mmsense_ros.model.memory import Memory
+from mmsense_ros.model.memory import Memory, Recollection
 from mmsense_ros.model.pointer import Appearance, Pointer
 from mmsense_ros.model.tokenizers import (
     CELL_CHANNELS,
@@ -55,13 +55,12 @@ class ModelConfig:
 @dataclass
 class Sight:
     """What one snapshot alone shows: gated content and `places` of its tokens (B, N, d) and (N, d), `seen` (B, N) bool which of them
-    are available, `cells` (B, CELL_CHANNELS, *CELLS), `gate` (B, 3), and the `entry` for the memory."""
+    are available, `cells` (B, CELL_CHANNELS, *CELLS), and `gate` (B, 3)."""
 
     tokens: Tensor
     seen: Tensor
     cells: Tensor
     gate: Tensor
-    entry: Tensor
 
 
 class MMSense(nn.Module):
@@ -104,7 +103,14 @@ class MMSense(nn.Module):
         `earlier` (B, SLOTS) int64, which of the B snapshots each remembers, newest first, and their `ages` (B, SLOTS) [s], -1 for none.
         """
         sight = self.see(maps, available, instructions[:, 0])
-        return self.answer(sight, instructions, sight.entry[earlier], ages)
+        return self.answer(sight, self.memory.in_turn(sight.cells, earlier, self._known(ages)), instructions)
+
+    def recollect(self, sight: Sight, memory: Tensor, ages: Tensor) -> Recollection:
+        """What `memory` (B, SLOTS, ENTRY, *CELLS), `ages` (B, SLOTS) [s] old, -1 for an empty slot, adds to what is seen."""
+        return self.memory(sight.cells, memory, self._known(ages))
+
+    def _known(self, ages: Tensor) -> Tensor:
+        return ages if self.config.memory else torch.full_like(ages, -1.0)
 
     def see(self, maps: dict[str, Tensor], available: Tensor, instruction: Tensor) -> Sight:
         """Snapshots by themselves; `instruction` (B, 384) is what the gate goes by."""
@@ -113,18 +119,21 @@ class MMSense(nn.Module):
         gate = self.gate([content.tokens for content in embedded], available, meaning)
         scale = gate * available.sum(dim=1, keepdim=True)  # averages 1, whatever is missing
         weights = [scale[:, index, None, None] for index in range(len(MODALITIES))]
-        cells = self.cells(*(content.cells * weight[..., None].to(content.cells.dtype) for content, weight in zip(embedded, weights)))
+        cells = self.cells(
+            *(content.cells * weight[..., None].to(content.cells.dtype) for content, weight in zip(embedded, weights))
+        )
         tokens = [content.tokens * weight + place for content, weight, place in zip(embedded, weights, places)]
         seen = available.repeat_interleave(TOKENS[0] * TOKENS[1], dim=1) > 0
-        return Sight(torch.cat(tokens, dim=1), seen, cells, gate, self.memory.entry(cells))
+        return Sight(torch.cat(tokens, dim=1), seen, cells, gate)
 
-    def answer(self, sight: Sight, instructions: Tensor, memory: Tensor, ages: Tensor) -> dict[str, Tensor]:
-        """Outputs by name, with `memory` (B, SLOTS, ENTRY, *CELLS) and its `ages` (B, SLOTS) [s], -1 for an empty slot: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is, and `asked`
-        (B, K, ...), what the words were understood to say (pointer.py). Those about a terminal have shape (B, K, ...), the others (B, ...).
+    def answer(self, sight: Sight, recollection: Recollection, instructions: Tensor) -> dict[str, Tensor]:
+        """Outputs by name: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is, `asked`
+        (B, K, ...), what the words were understood to say (pointer.py), and `motion` (B, 2, *CELLS) [cells/s] (memory.py). Those about
+        a terminal have shape (B, K, ...), the others (B, ...).
         """
         batch, count = instructions.shape[:2]
         words, meaning = self.instruction(instructions * self.config.instruction)
-        past = self.memory(sight.cells, memory, ages if self.config.memory else torch.full_like(ages, -1.0))
+        past = recollection.past
         cells = sight.cells + past
         sensing = torch.cat([sight.tokens, self.recall(past).flatten(2).transpose(1, 2) + self.recalled()], dim=1)
         tokens = torch.cat([sensing, words.flatten(1, 2)], dim=1)
@@ -146,10 +155,11 @@ class MMSense(nn.Module):
             ahead=self.ahead(cells),
             appearance=appearance,
             meaning=meaning,
-            pointed=self.pointer(meaning, cells, appearance),
+            pointed=self.pointer(meaning, cells, appearance, recollection.motion),
         )
         answers = {name: branch(scene) for name, branch in self.branches.items()}
-        return {"gate": sight.gate} | answers | {"grounding": scene.pointed.match, "asked": scene.pointed.asked}
+        understood = {"grounding": scene.pointed.match, "asked": scene.pointed.asked, "motion": recollection.motion}
+        return {"gate": sight.gate} | answers | understood
 
 
 def save_model(model: MMSense, tasks: tuple[Task, ...], card: ModelCard, path: Path) -> None:

@@ -15,7 +15,6 @@ BEAMS = 64
 MATCH = 32  #: width in which what is asked and what is there are compared freely
 KINDS = (len(OBJECT_LABELS), len(COLOURS))  #: classes, colours
 DOUBT = 0.02  #: chance that a cell's class or colour is read wrongly
-DRIFT = 8.0  #: [beams] one unit of predicted drift
 FAR = 0.3  #: [beams] the sharpest a beam prediction gets
 
 
@@ -44,7 +43,7 @@ class Pointer(nn.Module):
 
     P_a(c) = sum_v P(asked v) P(v at c) for a in class and colour, so that a combination never heard of is understood when its words
     are; <q, k_c> is free for lanes and the like; left_c and right_c count the matching vehicles to either side, and l, r come from the
-    words ("the leftmost ..."). Beam k's share is sum_c p_c N(k; aim_c, width_c): now, and drifted ahead.
+    words ("the leftmost ..."). Beam k's share is sum_c p_c N(k; aim_c, width_c): now, and ahead, by when c's motion has carried it on.
     """
 
     def __init__(self, width: int) -> None:
@@ -52,16 +51,20 @@ class Pointer(nn.Module):
         self.presence = nn.Conv2d(CELL_CHANNELS, 1, 1)
         self.key = nn.Conv2d(CELL_CHANNELS, MATCH, 1)
         self.query = nn.Sequential(nn.Linear(width, width), nn.GELU(approximate="tanh"), nn.Linear(width, MATCH + 2))
-        self.asked = nn.Sequential(nn.Linear(width, width), nn.GELU(approximate="tanh"), nn.Linear(width, sum(KINDS) + len(KINDS)))
+        self.asked = nn.Sequential(
+            nn.Linear(width, width), nn.GELU(approximate="tanh"), nn.Linear(width, sum(KINDS) + len(KINDS))
+        )
         self.aim = nn.Sequential(
             nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 3, padding=1), nn.ReLU(), nn.Conv2d(CELL_CHANNELS, 4, 1)
-        )  #: offset, drift, log widths now and ahead
+        )  #: offset and rest of the drift [cells], log widths now and ahead
+        self.ahead = nn.Parameter(torch.tensor(0.5))  #: [s] to the horizon
         nn.init.zeros_(self.aim[2].weight)
         with torch.no_grad():
             self.aim[2].bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.5]))
 
-    def forward(self, meaning: Tensor, cells: Tensor, appearance: Tensor) -> Pointed:
-        """`meaning` (B, K, d); `cells` (B, CELL_CHANNELS, *CELLS); `appearance` (B, classes + colours, *CELLS) logits."""
+    def forward(self, meaning: Tensor, cells: Tensor, appearance: Tensor, motion: Tensor) -> Pointed:
+        """`meaning` (B, K, d); `cells` (B, CELL_CHANNELS, *CELLS); `appearance` (B, classes + colours, *CELLS) logits; `motion`
+        (B, 2, *CELLS) [cells/s]."""
         asked = self.asked(meaning).float()
         query = self.query(meaning)
         match = (query[..., :MATCH] @ self.key(cells).flatten(2)).float() * MATCH**-0.5
@@ -69,15 +72,16 @@ class Pointer(nn.Module):
         order = F.softplus(query[..., MATCH:].float() - 3.0)
         match = match - _beside(match, order)
         share = torch.softmax(match, dim=2)
-        beams = share @ self._spread(cells).transpose(1, 2).flatten(2)
+        beams = share @ self._spread(cells, motion).transpose(1, 2).flatten(2)
         return Pointed(match, share, asked, beams.unflatten(2, (2, BEAMS)))
 
-    def _spread(self, cells: Tensor) -> Tensor:
+    def _spread(self, cells: Tensor, motion: Tensor) -> Tensor:
         """Each cell's distribution over beams, (B, 2, cells, BEAMS)."""
         offset, drift, *log_width = self.aim(cells).flatten(2).float().unbind(dim=1)
         wide = BEAMS / CELLS[1]
         column = ((torch.arange(CELLS[1], device=cells.device) + 0.5) * wide).repeat(CELLS[0])
-        centre = torch.stack([column + offset * wide, column + offset * wide + drift * DRIFT], dim=1)
+        drift = drift + self.ahead * motion[:, 1].flatten(1).float()
+        centre = torch.stack([column + offset * wide, column + (offset + drift) * wide], dim=1)
         width = FAR + torch.stack(log_width, dim=1).clamp(-4, 4).exp()
         away = (torch.arange(BEAMS, device=cells.device) + 0.5 - centre[..., None]) / width[..., None]
         return torch.softmax(-away.square() / 2, dim=3)

@@ -119,4 +119,3 @@ class InstructionTokenizer(nn.Module):
         """Tokens and meaning; the embedding is scaled so that its entries are of order one."""
         read = self.read(sentence * EMBEDDING**0.5)
         return self.tokens(read).unflatten(-1, (self.count, -1)), self.meaning(read)
-

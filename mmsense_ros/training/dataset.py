@@ -11,7 +11,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from mmsense_ros.anchors import OBJECT_LABELS, AnchorGrid, encode_boxes, encode_people
+from mmsense_ros.anchors import OBJECT_LABELS, AnchorGrid, encode_boxes, encode_motion, encode_people
 from mmsense_ros.model.losses import CellTargets, Targets
 from mmsense_ros.model.memory import SLOTS
 from mmsense_ros.snapshot import MODALITIES
@@ -97,7 +97,9 @@ class Sampler:
     def street(self, number: int) -> tuple[np.ndarray, Batch]:
         """All rows (B,) of one street, plain, each remembering the ones before it."""
         rows = np.flatnonzero(self.data.street == number)
-        earlier = np.arange(len(rows))[:, None] - np.array([last if first == last else (first + last) // 2 for first, last in BACK])
+        earlier = np.arange(len(rows))[:, None] - np.array(
+            [last if first == last else (first + last) // 2 for first, last in BACK]
+        )
         return rows, self.batch(rows, np.maximum(earlier, 0), earlier >= 0, np.random.default_rng(0), augment=False)
 
     def batch(
@@ -109,7 +111,7 @@ class Sampler:
         """
         count = len(index)
         each = len(BACK) + 1 if augment else count
-        
+
         def draw(*shape: int) -> np.ndarray:
             return np.repeat(rng.random((count // each, *shape)), each, axis=0)
 
@@ -221,34 +223,31 @@ def _object_targets(objects: np.ndarray, grid: AnchorGrid) -> CellTargets:
     there = objects[batch, slot]
     cell, box = encode_boxes(there[:, CENTRE], there[:, VELOCITY], there[:, SIZE], there[:, YAW], grid)
     kind = there[:, [LABEL, COLOUR]].astype(np.int64)
-    return _cells(len(objects), batch, cell, there[:, SEEN] > 0, kind, box, grid)
+    motion = encode_motion(there[:, CENTRE], there[:, VELOCITY], grid)
+    return _cells(len(objects), grid, batch=batch, cell=cell, seen=there[:, SEEN] > 0, kind=kind, box=box, motion=motion)
 
 
 def _people_targets(people: np.ndarray, grid: AnchorGrid) -> CellTargets:
     batch, slot = np.nonzero(~np.isnan(people[..., ACTIVITY]))
     there = people[batch, slot]
     cell, place = encode_people(there[:, PLACE], grid)
-    return _cells(len(people), batch, cell, there[:, PERSON_SEEN] > 0, there[:, [ACTIVITY]].astype(np.int64), place, grid)
+    kind = there[:, [ACTIVITY]].astype(np.int64)
+    motion = np.zeros((len(there), 2), np.float32)
+    return _cells(
+        len(people), grid, batch=batch, cell=cell, seen=there[:, PERSON_SEEN] > 0, kind=kind, box=place, motion=motion
+    )
 
 
-def _cells(
-    count: int, batch: np.ndarray, cell: np.ndarray, seen: np.ndarray, kind: np.ndarray, box: np.ndarray, grid: AnchorGrid
-) -> CellTargets:
-    """Seen things claim their cells; hidden ones only hush theirs, since the model should neither find nor deny them."""
-    inside = cell >= 0
-    batch, cell, seen, kind, box = batch[inside], cell[inside], seen[inside], kind[inside], box[inside]
-    row = cell // grid.columns + 0.5 + box[:, 0]
-    column = cell % grid.columns + 0.5 + box[:, 1]
+def _cells(count: int, grid: AnchorGrid, **things: np.ndarray) -> CellTargets:
+    """Targets of `count` snapshots from what CellTargets says about `things`; those outside the grid are left out."""
+    things = {name: values[things["cell"] >= 0] for name, values in things.items()}
+    batch, cell = things["batch"], things["cell"]
+    row = cell // grid.columns + 0.5 + things["box"][:, 0]
+    column = cell % grid.columns + 0.5 + things["box"][:, 1]
     rows = np.arange(grid.rows)[:, None] + 0.5
     columns = np.arange(grid.columns) + 0.5
     distance = (rows - row[:, None, None]) ** 2 + (columns - column[:, None, None]) ** 2
     heat = np.zeros((count, grid.cells), np.float32)
     np.maximum.at(heat, batch, np.exp(-distance / (2 * _SPREAD**2)).reshape(len(cell), -1).astype(np.float32))
     heat[batch, cell] = 1.0
-    return CellTargets(
-        heat=torch.from_numpy(heat),
-        batch=torch.from_numpy(batch[seen]),
-        cell=torch.from_numpy(cell[seen]),
-        kind=torch.from_numpy(kind[seen]),
-        box=torch.from_numpy(box[seen]),
-    )
+    return CellTargets(heat=torch.from_numpy(heat), **{name: torch.from_numpy(values) for name, values in things.items()})

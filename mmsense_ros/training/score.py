@@ -86,7 +86,10 @@ def answers(model: MMSense, sampler: Sampler, change: Change | None = None, stre
     served = data.served[index]
     power = data.power[index][served]
     outputs = {name: np.concatenate(values) for name, values in parts.items()}
-    blank = {name: np.full((len(power), *shape), np.nan) for name, shape in (("beam", (2, 64)), ("blockage", (2,)), ("pathloss", (1,)))}
+    blank = {
+        name: np.full((len(power), *shape), np.nan)
+        for name, shape in (("beam", (2, 64)), ("blockage", (2,)), ("pathloss", (1,)))
+    }
     blank |= {name: np.full((len(index), cells, size), np.nan) for name, cells, size in CELL_OUTPUTS}
     outputs = blank | {"traffic": np.full((len(index), len(OBJECT_LABELS)), np.nan)} | outputs
     return Answers(
