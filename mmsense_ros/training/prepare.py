@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mmsense_ros.data.street import Street
 
 VERSION = 3  #: of the prepared arrays; another one prepares anew
+LATER = {"weather": "clear"}  #: what came after that version, by the value that leaves streets as they were
 THINGS = 24  #: at most so many vehicles, and people, are kept of a snapshot
 CAMERA_SIZE = (160, 120)  #: (width, height) [pixels]
 PHRASE_BYTES = 120
@@ -74,7 +75,10 @@ def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
 
 
 def prepare(recipe: Recipe, cache: Path) -> dict[str, Path]:
-    """Folders of the prepared splits, one shard a street; streets that are not in `cache` yet are simulated."""
+    """Folders of the prepared splits, one shard a street; streets that are not in `cache` yet are simulated.
+
+    Raises ConfigError for a weather that is not known.
+    """
     data = recipe.data
     folders = prepared_folders(recipe, cache)
     seed = data.seed
@@ -90,7 +94,8 @@ def prepare(recipe: Recipe, cache: Path) -> dict[str, Path]:
 
 def prepared_folders(recipe: Recipe, cache: Path) -> dict[str, Path]:
     """Where `prepare` puts each split: a folder of its own for all that changes the snapshots."""
-    shared = {name: value for name, value in asdict(recipe.data).items() if name not in ("workers", "cache")}
+    data = {name: value for name, value in asdict(recipe.data).items() if name not in ("workers", "cache")}
+    shared = {name: value for name, value in data.items() if LATER.get(name) != value}
     key = hashlib.sha256(json.dumps([VERSION, recipe.horizon, shared], sort_keys=True).encode()).hexdigest()[:12]
     return {split: Path(cache) / key / split for split in SPLITS}
 
@@ -112,10 +117,10 @@ def prepare_street(path: Path, number: int, seed: int, data: Data, horizon: floa
     """Simulates street `number` of a split from its `seed` and writes its snapshots as one shard."""
     import cv2
 
-    from mmsense_ros.data.street import Street
+    from mmsense_ros.data.street import Conditions, Street, StreetConfig
 
     cv2.setNumThreads(1)
-    street = Street(seed, seconds=data.seconds)
+    street = Street(seed, StreetConfig(conditions=Conditions.named(data.weather)), data.seconds)
     arrays = layout(data.snapshots, data)
     arrays["street"][:] = number
     arrays["time"][:] = moments(seed, data, horizon)

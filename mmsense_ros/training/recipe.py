@@ -26,6 +26,7 @@ class Data:
     targets: int = 4  #: terminals a snapshot, each an instruction
     phrases: int = 3  #: instructions a terminal, of which training takes one at random
     seed: int = 1000
+    weather: str = "clear"  #: what streets are seen through: presets of data/street/conditions.py joined by +
     workers: int = 2
     cache: str = ""  #: folder of the prepared data; empty: data/ inside the output folder
 

@@ -82,12 +82,12 @@ class Sentences:
         worded = {name: name.wordings() for name in {*named, *PARTIAL, Name()} if not name.held_out}
         texts = sorted({text for said in worded.values() for text in said} | set(plain))
         row = {text: index for index, text in enumerate(texts)}
-        self.table = _embedded(texts, encode, cache)
+        self.table = embedded(texts, encode, cache)
         self.plain = {phrase: row[phrase] for phrase in plain}  #: row of each instruction as it is
         self.rows = {name: np.array([row[text] for text in said]) for name, said in worded.items()}
 
 
-def _embedded(texts: list[str], encode: Callable[[str], np.ndarray], cache: Path) -> np.ndarray:
+def embedded(texts: list[str], encode: Callable[[str], np.ndarray], cache: Path) -> np.ndarray:
     """Embeddings (n, 384) float32 of `texts`, remembered in a file of `cache` that bears their fingerprint."""
     path = Path(cache) / f"sentences_{hashlib.sha256(chr(10).join(texts).encode()).hexdigest()[:12]}.npy"
     if not path.is_file():
