@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors
 import safetensors.torch
@@ -33,12 +34,16 @@ from mmsense_ros.model_card import ModelCard
 from mmsense_ros.snapshot import MODALITIES
 from mmsense_ros.tasks import Task
 
+if TYPE_CHECKING:
+    from mmsense_ros.model.vlm.backbone import VisionLanguageBackbone
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Sizes of the network, and its mechanisms, each of which can be switched off to see what it is worth.
 
-    `fuse` false leaves out the backbone: tasks read the tokens as they come, concatenated.
+    `fuse` false leaves out the backbone: tasks read the tokens as they come, concatenated. `backbone` "vlm" is a vision-LLM instead of
+    the "compact" one (model/vlm): `vlm` names its checkpoint, a folder or a hub name, and `lora` is the rank of what it learns.
     """
 
     model: int = 128
@@ -50,6 +55,9 @@ class ModelConfig:
     sequential: bool = True
     memory: bool = True
     instruction: bool = True
+    backbone: str = "compact"
+    vlm: str = ""
+    lora: int = 8
 
 
 @dataclass
@@ -87,7 +95,7 @@ class MMSense(nn.Module):
         self.memory = Memory()
         self.recall = nn.Conv2d(CELL_CHANNELS, width, (4, 2), (4, 2))
         self.recalled = Places(azimuth, width)
-        self.backbone = Backbone(width, config.heads, config.layers, config.expansion)
+        self.backbone = _backbone(config)
         self.ahead = Ahead(AHEAD)
         self.appearance = Appearance()
         self.pointer = Pointer(width)
@@ -95,15 +103,23 @@ class MMSense(nn.Module):
         self.branches = nn.ModuleDict({task.name: BRANCHES[task.head](shape, task) for task in tasks})
 
     def forward(
-        self, maps: dict[str, Tensor], available: Tensor, instructions: Tensor, earlier: Tensor, ages: Tensor
+        self,
+        maps: dict[str, Tensor],
+        available: Tensor,
+        instructions: Tensor,
+        earlier: Tensor,
+        ages: Tensor,
+        ids: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Answers for K instructions about each of B snapshots, the first of which sets the gate; snapshots remember each other.
 
         `maps` by modality (B, 3, H, W); `available` (B, 3) float 0 or 1, at least one 1 a row; `instructions` (B, K, 384);
         `earlier` (B, SLOTS) int64, which of the B snapshots each remembers, newest first, and their `ages` (B, SLOTS) [s], -1 for none.
+        A vision-LLM also wants the instructions' `ids` (B, K, P), from `mmsense_ros.prefix.token_ids`.
         """
         sight = self.see(maps, available, instructions[:, 0])
-        return self.answer(sight, self.memory.in_turn(sight.cells, earlier, self._known(ages)), instructions)
+        prefix = self.backbone.prefix(ids.flatten(0, 1)) if ids is not None else None
+        return self.answer(sight, self.memory.in_turn(sight.cells, earlier, self._known(ages)), instructions, prefix)
 
     def recollect(self, sight: Sight, memory: Tensor, ages: Tensor) -> Recollection:
         """What `memory` (B, SLOTS, ENTRY, *CELLS), `ages` (B, SLOTS) [s] old, -1 for an empty slot, adds to what is seen."""
@@ -122,35 +138,35 @@ class MMSense(nn.Module):
         cells = self.cells(
             *(content.cells * weight[..., None].to(content.cells.dtype) for content, weight in zip(embedded, weights))
         )
-        tokens = [content.tokens * weight + place for content, weight, place in zip(embedded, weights, places)]
-        seen = available.repeat_interleave(TOKENS[0] * TOKENS[1], dim=1) > 0
-        return Sight(torch.cat(tokens, dim=1), seen, cells, gate)
+        if self.config.backbone == "vlm":
+            tokens, seen = self.backbone.look(maps, scale, available)
+        else:
+            gated = [content.tokens * weight + place for content, weight, place in zip(embedded, weights, places)]
+            tokens, seen = torch.cat(gated, dim=1), available.repeat_interleave(TOKENS[0] * TOKENS[1], dim=1) > 0
+        return Sight(tokens, seen, cells, gate)
 
-    def answer(self, sight: Sight, recollection: Recollection, instructions: Tensor) -> dict[str, Tensor]:
+    def answer(
+        self, sight: Sight, recollection: Recollection, instructions: Tensor, prefix: tuple[Tensor, ...] | None = None
+    ) -> dict[str, Tensor]:
         """Outputs by name: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is, `asked`
         (B, K, ...), what the words were understood to say (pointer.py), and `motion` (B, 2, *CELLS) [cells/s] (memory.py). Those about
         a terminal have shape (B, K, ...), the others (B, ...).
         """
-        batch, count = instructions.shape[:2]
         words, meaning = self.instruction(instructions * self.config.instruction)
         past = recollection.past
         cells = sight.cells + past
-        sensing = torch.cat([sight.tokens, self.recall(past).flatten(2).transpose(1, 2) + self.recalled()], dim=1)
-        tokens = torch.cat([sensing, words.flatten(1, 2)], dim=1)
-        always = torch.ones(batch, tokens.shape[1] - sight.seen.shape[1], dtype=torch.bool, device=tokens.device)
-        valid = torch.cat([sight.seen, always], dim=1)
-        group = torch.cat([torch.zeros(sensing.shape[1], dtype=torch.int64), groups(words.shape[2], count)]).to(tokens.device)
-        if self.config.fuse:
-            layers = self.backbone(tokens, visible(valid, group, group, sight.cells.dtype))
+        recalled = self.recall(past).flatten(2).transpose(1, 2) + self.recalled()
+        if self.config.backbone == "vlm":
+            layers, valid, group, azimuth = self.backbone(sight.tokens, sight.seen, recalled, words, prefix)
         else:
-            layers = [tokens.to(sight.cells.dtype)] * self.config.layers
+            layers, valid, group, azimuth = self._fuse(sight, recalled, words)
         appearance = self.appearance(cells)
         scene = Scene(
             layers=layers,
             valid=valid,
             group=group,
-            sensing=sensing.shape[1],
-            azimuth=token_azimuths(*TOKENS).repeat(len(MODALITIES) + 1).to(tokens.device),
+            sensing=len(azimuth),
+            azimuth=azimuth,
             cells=cells,
             ahead=self.ahead(cells),
             appearance=appearance,
@@ -160,6 +176,33 @@ class MMSense(nn.Module):
         answers = {name: branch(scene) for name, branch in self.branches.items()}
         understood = {"grounding": scene.pointed.match, "asked": scene.pointed.asked, "motion": recollection.motion}
         return {"gate": sight.gate} | answers | understood
+
+    def _fuse(self, sight: Sight, recalled: Tensor, words: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+        """The compact backbone's layers, which of their tokens are valid, their groups, and the azimuths of the sensing ones."""
+        sensing = torch.cat([sight.tokens, recalled], dim=1)
+        tokens = torch.cat([sensing, words.flatten(1, 2)], dim=1)
+        always = torch.ones(len(tokens), tokens.shape[1] - sight.seen.shape[1], dtype=torch.bool, device=tokens.device)
+        valid = torch.cat([sight.seen, always], dim=1)
+        own = groups(words.shape[2], words.shape[1])
+        group = torch.cat([torch.zeros(sensing.shape[1], dtype=torch.int64), own]).to(tokens.device)
+        if self.config.fuse:
+            layers = self.backbone(tokens, visible(valid, group, group, sight.cells.dtype))
+        else:
+            layers = [tokens.to(sight.cells.dtype)] * self.config.layers
+        return layers, valid, group, token_azimuths(*TOKENS).repeat(len(MODALITIES) + 1).to(tokens.device)
+
+
+def _backbone(config: ModelConfig) -> Backbone | VisionLanguageBackbone:
+    """The backbone a config asks for; ModelError if it is not known or not installed."""
+    if config.backbone == "compact":
+        return Backbone(config.model, config.heads, config.layers, config.expansion)
+    if config.backbone != "vlm":
+        raise ModelError(f"there is no backbone '{config.backbone}'; use compact or vlm in the recipe's model")
+    try:
+        from mmsense_ros.model.vlm.backbone import VisionLanguageBackbone
+    except ImportError as error:
+        raise ModelError(f"backbone vlm is not installed ({error}); pip install 'mmsense_ros[vlm]', or use compact") from error
+    return VisionLanguageBackbone(config.vlm, config.lora, config.model, config.layers)
 
 
 def save_model(model: MMSense, tasks: tuple[Task, ...], card: ModelCard, path: Path) -> None:

@@ -1,0 +1,1 @@
+"""A vision-LLM as the backbone: needs `transformers` and `peft`, which nothing outside this room imports."""
