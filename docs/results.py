@@ -1,8 +1,9 @@
-"""Makes the tables of docs/results.md: `python docs/results.py versus|ablations|sensors|fewshot|instructions|real`.
+"""Makes the tables of docs/results.md: `python docs/results.py bar|versus|ablations|sensors|instructions|fewshot|real`.
 
 Each prints its table and puts it in its place in docs/results.md: mean and standard deviation over three seeds, which are thirds of
-the recipe's test streets (unseen layouts). Models that a table needs are trained by variants of one recipe, with the same data and
-minutes, into --out; whatever is there already is not made again, and an interrupted training goes on.
+the recipe's test streets (unseen layouts). Models that a table needs are trained by variants of one recipe, with the same data and as
+many snapshots, into --out; whatever is there already is not made again, and an interrupted training goes on. `train` does only that,
+for all of them or --only some: run it several times at once to use several cores.
 """
 
 from __future__ import annotations
@@ -11,135 +12,84 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from copy import copy
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
+from results_bench import ABLATIONS, FULL, NEAR, RUNS, SEEDS, SHIPPED, Bench, Figures, part
+from results_oracles import oracles
+from results_words import ROWS, Edit, several
 from tables import BEAM, Columns, markdown, place
 
-from mmsense_ros import conformal
-from mmsense_ros.data.street.wordings import HELD_OUT_PAIRS, meant_by, reword
-from mmsense_ros.errors import ConfigError, MMSenseError
-from mmsense_ros.evaluation import metrics
+from mmsense_ros.errors import MMSenseError
 from mmsense_ros.model.mmsense import load_model
-from mmsense_ros.model_card import ModelCard
-from mmsense_ros.sentence import SentenceEncoder
 from mmsense_ros.snapshot import MODALITIES
 from mmsense_ros.tasks import load_tasks
-from mmsense_ros.training.calibrate import probabilities
-from mmsense_ros.training.dataset import Sampler
-from mmsense_ros.training.prepare import prepare, prepared_folders
-from mmsense_ros.training.recipe import load_recipe
-from mmsense_ros.training.score import Answers, answers, beam_figures, figures
-from mmsense_ros.training.shards import Prepared, write_shard
-from mmsense_ros.training.train import train
-from mmsense_ros.training.wording import Sentences
+from mmsense_ros.training.prepare import prepare
+from mmsense_ros.training.shards import Prepared
 
 ROOT = Path(__file__).resolve().parents[1]
-SEEDS = 3
-FULL = "mmsense"  #: the run of the recipe as it is
 
-TASKS: Columns = BEAM | {
+POINTED: Columns = {"pointed": ("points at it", 3)}
+TASKS: Columns = {
+    **BEAM,
     "ahead_dba": ("DBA ahead", 3),
     "blockage_f1": ("blockage F1", 3),
     "pathloss_mae_db": ("path loss MAE (dB)", 2),
     "objects_f1": ("vehicles F1", 3),
     "traffic_mae": ("traffic MAE", 2),
     "people_f1": ("people F1", 3),
+    "activity_acc": ("activity accuracy", 3),
 }
 SETS: Columns = {"coverage": ("coverage of the 90 % set", 3), "set_size": ("its beams of 64", 1)}
+GATES: Columns = {f"gate_{name}": (f"gate: {name}", 2) for name in MODALITIES}
 
-ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "no gate": ("no_gate", {"model": {"gate": False}}),
-    "no sequential attention (last layer only)": ("no_sequential", {"model": {"sequential": False}}),
-    "equal loss weights": ("equal_weights", {"equal_weights": True}),
-    "no memory": ("no_memory", {"model": {"memory": False}}),
-    "no modality dropout": ("no_dropout", {"modality_dropout": 0.0}),
-    "no instruction": ("no_instruction", {"model": {"instruction": False}}),
+WORDS = {
+    "no_gate": "no gate",
+    "no_sequential": "no sequential attention (last layer only)",
+    "equal_weights": "equal loss weights",
+    "no_memory": "no memory",
+    "no_dropout": "no modality dropout",
+    "no_instruction": "no instruction",
 }
-WEATHER = ("night", "fog", "rain", "glare", "dirty")
+WEATHER = ("clear", "night", "fog", "rain", "glare", "dirty")
+WEATHER_STREETS = {"test": 6, "snapshots": 20, "seconds": 10.4}  #: 0.5 s apart, as in training
 
 LABELLED = (10, 50, 200)  #: snapshots of a new layout to adapt to
 LAYOUT_SEED = 900_001  #: of the first new layout
 UNLABELLED, HELD_BACK, STEP = 20, 80, 0.5  #: snapshots between and after those to adapt to; [s] from one to the next
-ADAPTATION = {"learning_rate": 2e-4, "rounds": 20, "patience": 20, "average": 0.98}
-FROZEN = ["tokenizers"]
+ADAPTATION = {"rounds": 12, "patience": 12, "minutes": 10, "average": 0.9}
+GENTLY = {"learning_rate": 2e-4, "freeze": ["tokenizers"]}
 
 
-class Bench:
-    """One recipe, the runs of its variants in `out`, and what they answer about the test streets."""
-
-    def __init__(self, recipe: Path, out: Path, minutes: float | None, trained: Path | None) -> None:
-        self.recipe, self.out, self.trained = recipe, out, trained
-        self.base = load_recipe(recipe)
-        self.entries = yaml.safe_load(recipe.read_text())
-        self.entries = merged(self.entries, {"data": {"cache": self.base.data.cache or str(out / "data")}})
-        if minutes is not None:
-            self.entries["minutes"] = minutes
-        self.cache = Path(self.entries["data"]["cache"])
-        self.encode = cache(SentenceEncoder().encode)
-
-    def run(self, name: str, changes: dict[str, Any] | None = None) -> Path:
-        """The folder of the recipe with `changes`, trained; ConfigError if another recipe's run is there."""
-        folder = self.out / name
-        recipe, text = folder / "recipe.yaml", yaml.safe_dump(merged(self.entries, changes or {}), sort_keys=False)
-        if recipe.is_file() and recipe.read_text() != text:
-            raise ConfigError(f"{recipe} is not what is asked for now; delete {folder}, or name another --out")
-        folder.mkdir(parents=True, exist_ok=True)
-        recipe.write_text(text)
-        if not (folder / "mmsense.json").is_file():  # the last that a training writes
-            print(f"training {folder}", file=sys.stderr)
-            train(recipe, folder)
-        return folder
-
-    def score(
-        self,
-        folder: Path,
-        case: str = "test",
-        streets: Callable[[], list[Prepared]] | None = None,
-        modalities: tuple[str, ...] = MODALITIES,
-    ) -> list[dict[str, float]]:
-        """Figures by seed of the model in `folder` about `streets` (default: the test streets) with these of its sensors."""
-
-        def make() -> list[dict[str, float]]:
-            model, card = load_model(folder / "model.safetensors")
-            recipe = replace(self.base, modalities=tuple(name for name in card.modalities if name in modalities))
-            scored = []
-            for data in (streets or self.streets)():
-                phrases = {phrase.decode() for phrase in np.unique(data.phrases)}
-                sentences = Sentences(phrases, self.encode, self.cache)
-                answered = answers(model, Sampler(data, recipe, card.anchors, sentences))
-                scored.append(figures(answered, card.object_threshold, card.person_threshold) | sets(answered, card))
-            return scored
-
-        return kept(folder / f"{case}.json", make, folder / "model.safetensors")
-
-    def streets(self, **data: Any) -> list[Prepared]:
-        """The test streets, an equal part a seed, simulated anew with `data` changed if there is any."""
-        recipe = replace(self.base, data=replace(self.base.data, cache=str(self.cache)))
-        if data:
-            recipe = replace(
-                recipe, data=replace(recipe.data, train=0, validation=0, calibration=0, seed=self.test_seed, **data)
-            )
-        test = Prepared(prepare(recipe, self.cache)["test"])
-        numbers = np.array_split(np.unique(test.street), SEEDS)
-        return [part(test, np.flatnonzero(np.isin(test.street, some))) for some in numbers]
-
-    @property
-    def model(self) -> Path:
-        """The folder of the model that is shown: the one given, or the recipe's."""
-        return self.trained or self.run(FULL)
-
-    @property
-    def test_seed(self) -> int:
-        """The first test street's."""
-        data = self.base.data
-        return data.seed + data.train + data.validation + data.calibration
+def bar(bench: Bench) -> str:
+    """What is asked of the shipped model, and what it does."""
+    (all_sensors, limit), name = (bench.score(bench.run(bench.shown)), _oracles(bench)["position"]), bench.shown
+    lost = [_without(bench, name, gone) for gone in MODALITIES]
+    worst = [min(seed["dba"] for seed in seeds) for seeds in zip(*lost)]
+    asked: dict[str, tuple[str, Callable[[Figures, Figures, float], float], int]] = {
+        "beam DBA, part of the oracle's": (">= 0.95", lambda it, ideal, _: it["dba"] / ideal["dba"], 3),
+        "top-3, part of the oracle's": (">= 0.90", lambda it, ideal, _: it["top3"] / ideal["top3"], 3),
+        "power loss beyond the oracle's (dB)": ("<= 0.5", lambda it, ideal, _: it["power_loss_db"] - ideal["power_loss_db"], 2),
+        "blockage F1": (">= 0.85", lambda it, *_: it["blockage_f1"], 3),
+        f"vehicles found within {NEAR:.0f} m": (">= 0.9", lambda it, *_: it["near_recall"], 3),
+        "their mean position error (m)": ("<= 1", lambda it, *_: it["near_position_mae_m"], 2),
+        "people found": (">= 0.85", lambda it, *_: it["people_recall"], 3),
+        "their activity right": (">= 0.8", lambda it, *_: it["people_label_acc"], 3),
+        "DBA lost with any one sensor": ("<= 0.1", lambda it, _, dba: it["dba"] - dba, 3),
+        "coverage of the 90 % set": ("0.88 to 0.92", lambda it, *_: it["coverage"], 3),
+        "sweep saved by it, of 64 beams": ("", lambda it, *_: 1 - it["set_size"] / 64, 3),
+    }
+    lines = ["| figure | bar | measured |", "|---|---|---|"]
+    for words, (limits, figure, digits) in asked.items():
+        values = [figure(*seed) for seed in zip(all_sensors, limit, worst)]
+        lines.append(f"| {words} | {limits} | {np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f} |")
+    parameters, flops = _size(bench.folder(name))
+    return "\n".join(
+        [*lines, f"| parameters (10^6) | <= 10 | {parameters / 1e6:.2f} |", f"| GFLOP a snapshot | <= 3 | {flops / 1e9:.2f} |"]
+    )
 
 
 def versus(bench: Bench) -> str:
@@ -148,78 +98,68 @@ def versus(bench: Bench) -> str:
     frequent = [
         {name.removeprefix("frequent_"): value for name, value in seed.items() if name.startswith("frequent_")} for seed in full
     ]
-    rows = {
-        "most frequent beam": frequent,
-        "position oracle": kept(
-            bench.out / "oracle.json", lambda: [oracle(bench, data) for data in bench.streets()], bench.recipe
-        ),
-        "MMSense": full,
-    }
-    rows |= {f"{name} only": bench.score(bench.run(f"only_{name}", {"modalities": [name]})) for name in MODALITIES}
-    rows["plain concatenation"] = bench.score(bench.run("concatenation", {"model": {"fuse": False}}))
-    for task in load_tasks():
-        rows[f"{task.name} only"] = bench.score(bench.run(f"task_{task.name}", {"tasks": [task.name]}))
+    rows = {"most frequent beam": frequent, "position oracle": _oracles(bench)["position"]}
+    if bench.shipped:
+        rows["MMSense, shipped (trained longer)"] = bench.score(SHIPPED)
+    rows["MMSense"] = full
+    rows |= {f"{name} only": bench.score(bench.run(f"only_{name}")) for name in MODALITIES}
+    rows["plain concatenation"] = bench.score(bench.run("concatenation"))
+    rows |= {f"only the task {task.name}": bench.score(bench.run(f"task_{task.name}")) for task in load_tasks()}
     return markdown("model", rows, TASKS)
 
 
 def ablations(bench: Bench) -> str:
     """MMSense without one of its mechanisms, also with the sensor missing that it misses most."""
     rows = {}
-    for words, (name, changes) in ({"MMSense": (FULL, {})} | ABLATIONS).items():
-        folder = bench.run(name, changes)
-        without = [bench.score(folder, f"without_{gone}", modalities=others(gone)) for gone in MODALITIES]
-        worst = [min(seed["dba"] for seed in seeds) for seeds in zip(*without)]
-        rows[words] = [seed | {"worst_dba": dba} for seed, dba in zip(bench.score(folder), worst)]
-    return markdown("model", rows, TASKS | {"worst_dba": ("DBA, worst sensor missing", 3)})
+    for name in (FULL, *ABLATIONS):
+        scored = bench.score(bench.run(name))
+        worst = [min(seed["dba"] for seed in seeds) for seeds in zip(*(_without(bench, name, gone) for gone in MODALITIES))]
+        rows[WORDS.get(name, "MMSense")] = [seed | {"worst_dba": dba} for seed, dba in zip(scored, worst)]
+    return markdown("model", rows, {**TASKS, **POINTED, "worst_dba": ("DBA, worst sensor missing", 3)})
 
 
 def sensors(bench: Bench) -> str:
     """One model with every subset of the sensors, and with all of them in bad conditions."""
-    folder, rows = bench.model, {}
+    name, rows = bench.run(bench.shown), {}
     for count in range(len(MODALITIES), 0, -1):
         for some in combinations(MODALITIES, count):
-            rows[", ".join(some)] = bench.score(folder, f"with_{'_'.join(some)}", modalities=some)
+            gone = [sensor for sensor in MODALITIES if sensor not in some]
+            case = f"without_{'_'.join(gone)}" if gone else "test"
+            rows[", ".join(some)] = bench.score(name, case, modalities=some)
+    rows["oracle that knows all but colours"] = _oracles(bench)["colour_blind"]
     for weather in WEATHER:
-        rows[f"all, {weather}"] = bench.score(folder, f"weather_{weather}", partial(bench.streets, weather=weather))
-    gates = {f"gate_{name}": (f"gate: {name}", 2) for name in MODALITIES}
-    return markdown("sensors", rows, TASKS | gates)
+        seen = partial(bench.streets, weather=weather, **WEATHER_STREETS)
+        rows[f"all, {weather}"] = bench.score(name, f"weather_{weather}", seen)
+    return markdown("sensors", rows, {**TASKS, **POINTED, **GATES})
 
 
 def instructions(bench: Bench) -> str:
-    """What is said decides: only snapshots with several terminals count, so that guessing does not help."""
-    folder, rows = bench.model, {}
-    edits: dict[str, Callable[[Prepared], None]] = {
-        "the right vehicle": lambda data: None,
-        "the same, in words never trained on": reworded,
-        "colour on class never trained on": unheard_pairs,
-        "another vehicle, judged by that one": lambda data: swap(data, judge=True),
-        "another vehicle, judged by the terminal": lambda data: swap(data, judge=False),
-        "its class only": lambda data: say(data, lambda phrase: f"predict the beam for the {label_of(phrase)}"),
-        "nothing": lambda data: say(data, lambda phrase: "predict the beam"),
+    """What is said decides where the beam goes."""
+    name = bench.run(bench.shown)
+    rows = {
+        words: bench.score(name, f"instruction_{number}", partial(_edited, bench, edits))
+        for number, (words, edits) in enumerate(ROWS.items())
     }
-    for number, (words, edit) in enumerate(edits.items()):
-        rows[words] = bench.score(folder, f"instruction_{number}", partial(edited, bench, edit))
-    return markdown("the instruction names", rows, BEAM | SETS | {"terminals": ("terminals", 0)})
+    return markdown("the instruction names", rows, {**POINTED, **BEAM, **SETS, "terminals": ("terminals", 0)})
 
 
 def fewshot(bench: Bench) -> str:
     """Streets of new layouts, each adapted to with its first snapshots and judged by its last ones."""
-    start = bench.model
-    rows: dict[str, list[dict[str, float]]] = {"no adaptation": []}
+    start = bench.run(bench.shown)
+    learned = GENTLY | ADAPTATION | {"start": str(bench.folder(start) / "model.safetensors")}
+    rows: dict[str, list[Figures]] = {"no adaptation": []}
     rows |= {f"{count} labelled snapshots": [] for count in LABELLED} | {f"{LABELLED[-1]}, from scratch": []}
+    snapshots = LABELLED[-1] + UNLABELLED + HELD_BACK
     for seed in range(SEEDS):
-        snapshots = LABELLED[-1] + UNLABELLED + HELD_BACK
-        changes = {"train": 0, "validation": 0, "calibration": 0, "test": 1, "seed": LAYOUT_SEED + seed}
-        data = replace(bench.base.data, **changes, snapshots=snapshots, seconds=snapshots * STEP)
+        alone = {"train": 0, "validation": 0, "calibration": 0, "test": 1, "seed": LAYOUT_SEED + seed}
+        data = replace(bench.base.data, **alone, snapshots=snapshots, seconds=snapshots * STEP)
         street = Prepared(prepare(replace(bench.base, data=data), bench.cache)["test"])
         last = part(street, np.arange(snapshots - HELD_BACK, snapshots))
         rows["no adaptation"] += bench.score(start, f"layout_{seed}", lambda last=last: [last])
-        for words, count in zip(list(rows)[1:], (*LABELLED, LABELLED[-1])):
-            scratch = "scratch" in words
-            known = {} if scratch else {"start": str(start / "model.safetensors"), "freeze": FROZEN} | ADAPTATION
+        for words, count, known in zip(list(rows)[1:], (*LABELLED, LABELLED[-1]), (learned, learned, learned, ADAPTATION)):
             first = part(street, np.arange(LABELLED[-1] - count, LABELLED[-1]))
-            folder = adapt(bench, f"layout_{seed}_{'scratch' if scratch else count}", known, first)
-            rows[words] += bench.score(folder, "test", lambda last=last: [last])
+            name = bench.adapt(f"layout_{seed}_{count if known is learned else 'scratch'}", known, first)
+            rows[words] += bench.score(name, "test", lambda last=last: [last])
     return markdown("adapted with", rows, TASKS)
 
 
@@ -230,131 +170,71 @@ def real(bench: Bench) -> str:
     return table()
 
 
-COMMANDS = {command.__name__: command for command in (versus, ablations, sensors, fewshot, instructions, real)}
+COMMANDS = {command.__name__: command for command in (bar, versus, ablations, sensors, instructions, fewshot, real)}
 
 
-def oracle(bench: Bench, data: Prepared) -> dict[str, float]:
-    """Figures of ranking beams by their noise-free power, which the true street tells."""
-    from mmsense_ros.data.street import Street
-
-    horizon, ideal = bench.base.horizon, []
-    streets = {
-        number: Street(bench.test_seed + int(number), seconds=bench.base.data.seconds) for number in np.unique(data.street)
-    }
-    for row, slot in np.argwhere(data.served):
-        street, time = streets[data.street[row]], float(data.time[row])
-        shown = [vehicle for vehicle in street.truth(time).vehicles if vehicle.in_view]
-        vehicle = shown[data.terminals[row, slot]].id
-        ideal.append([street.link(vehicle, moment).power_noise_free for moment in (time, time + horizon)])
-    power = data.power[data.served]
-    now, ahead = (beam_figures(np.array(ideal)[:, i], power[:, i], prefix) for i, prefix in enumerate(("", "ahead_")))
-    return now | ahead
+def prepare_runs(bench: Bench, names: list[str]) -> None:
+    """Trains these runs, and finds out what the tables say about them."""
+    for name in names:
+        bench.score(bench.run(name))
+        for gone in MODALITIES if name in (FULL, *ABLATIONS) else ():
+            _without(bench, name, gone)
 
 
-def sets(answered: Answers, card: ModelCard) -> dict[str, float]:
-    """How often the conformal set of now holds the best beam, and its mean size."""
-    beams = [conformal.sweep_set(row, card.sweep_threshold[0]) for row in probabilities(answered, card)[0][:, 0]]
-    return {"coverage": metrics.coverage(beams, answered.best[:, 0]), "set_size": metrics.set_size(beams)}
+def _without(bench: Bench, name: str, gone: str) -> list[Figures]:
+    """Figures of a run with one sensor missing."""
+    return bench.score(name, f"without_{gone}", modalities=tuple(sensor for sensor in MODALITIES if sensor != gone))
 
 
-def adapt(bench: Bench, name: str, changes: dict[str, Any], data: Prepared) -> Path:
-    """The run that starts from `changes` and learns `data` alone, which it also looks at to stop and to calibrate."""
-    cache = bench.out / name / "data"
-    count = {"train": 1, "validation": 1, "calibration": 1, "test": 1, "snapshots": len(data), "cache": str(cache)}
-    changes = changes | {"data": count}
-    recipe = replace(bench.base, data=replace(bench.base.data, **count))
-    for folder in prepared_folders(recipe, cache).values():
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "street-00000.arrow").is_file():
-            write_shard(folder / "street-00000.arrow", vars(data))
-    return bench.run(name, changes)
+def _oracles(bench: Bench) -> dict[str, list[Figures]]:
+    """Figures by seed of each oracle."""
+    path = bench.out / "oracles.json"
+    if not path.is_file():
+        seeds = [oracles(bench, data) for data in bench.streets()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({name: [seed[name] for seed in seeds] for name in seeds[0]}, indent=1) + "\n")
+    return json.loads(path.read_text())
 
 
-def edited(bench: Bench, edit: Callable[[Prepared], None]) -> list[Prepared]:
-    """The test streets' snapshots that serve several terminals, after `edit`."""
+def _edited(bench: Bench, edits: tuple[Edit, ...]) -> list[Prepared]:
     streets = bench.streets()
     for data in streets:
-        data.served &= data.served.sum(axis=1, keepdims=True) > 1
-        edit(data)
+        for edit in (several, *edits):
+            edit(data)
     return streets
 
 
-def part(data: Prepared, rows: np.ndarray) -> Prepared:
-    """Some rows of prepared snapshots, in memory."""
-    chosen = copy(data)
-    for name, values in vars(data).items():
-        setattr(chosen, name, values[rows])
-    return chosen
+def _size(folder: Path) -> tuple[int, int]:
+    """Parameters of the model in `folder`, and floating-point operations of a snapshot as deployed."""
+    from torch.utils.flop_counter import FlopCounterMode
 
+    from mmsense_ros.model.export import OneInstruction, example
 
-def say(data: Prepared, word: Callable[[str], str]) -> None:
-    """Says something else to every terminal that is served."""
-    said = data.phrases[..., :1].astype("S200")
-    for row, slot in np.argwhere(data.served):
-        said[row, slot] = word(said[row, slot, 0].decode()).encode()
-    data.phrases = said
-
-
-def reworded(data: Prepared) -> None:
-    """The same names in other words."""
-    rng = np.random.default_rng(0)
-    say(data, lambda phrase: reword(*meant_by(phrase), rng, held_out=True))
-
-
-def unheard_pairs(data: Prepared) -> None:
-    """Only terminals on vehicles of a colour and class whose combination training never names."""
-    for row, slot in np.argwhere(data.served):
-        meant = meant_by(data.phrases[row, slot, 0].decode())
-        data.served[row, slot] = (meant.colour, meant.label) in HELD_OUT_PAIRS
-
-
-def swap(data: Prepared, judge: bool) -> None:
-    """Names the next terminal of the snapshot instead; with `judge` its truth is the one that counts."""
-    for row, served in enumerate(data.served):
-        here = np.flatnonzero(served)
-        data.phrases[row, here] = data.phrases[row, np.roll(here, -1)]
-        if judge:
-            for truth in (data.power, data.blocked, data.pathloss, data.terminals):
-                truth[row, here] = truth[row, np.roll(here, -1)]
-
-
-def label_of(phrase: str) -> str:
-    """The class of the vehicle that is named."""
-    return meant_by(phrase).label
-
-
-def others(gone: str) -> tuple[str, ...]:
-    """All sensors but one."""
-    return tuple(name for name in MODALITIES if name != gone)
-
-
-def merged(entries: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`entries` with `changes`, which go into nested ones."""
-    return entries | {
-        name: merged(entries.get(name, {}), value) if isinstance(value, dict) else value for name, value in changes.items()
-    }
-
-
-def kept(path: Path, make: Callable[[], list[dict[str, float]]], source: Path) -> list[dict[str, float]]:
-    """The figures in the file `path`; made and written if it is not there, or older than the `source` that they come from."""
-    if not path.is_file() or path.stat().st_mtime < source.stat().st_mtime:
-        made = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(made, indent=1) + "\n")
-    return json.loads(path.read_text())
+    model, card = load_model(folder / "model.safetensors")
+    with FlopCounterMode(display=False) as counter:
+        OneInstruction(model)(*example(card).values())
+    return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops()
 
 
 def main() -> None:
     """Makes one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("command", choices=[*COMMANDS, "train"])
     parser.add_argument("--recipe", type=Path, default=ROOT / "config" / "train.yaml", help="what all runs are variants of")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "results", help="where runs and their figures are kept")
-    parser.add_argument("--minutes", type=float, help="of each training; default: the recipe's")
-    parser.add_argument("--model", type=Path, help="folder that 'mmsense train' left, for all but versus and ablations")
+    parser.add_argument(
+        "--snapshots", type=int, help="that each training learns from, at most all once; default: as the recipe says"
+    )
+    parser.add_argument(
+        "--model", type=Path, help="folder of the model to show, as 'mmsense train' left it; default: the recipe's run"
+    )
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN", help=f"some of {', '.join(RUNS)}")
     given = parser.parse_args()
     try:
-        table = COMMANDS[given.command](Bench(given.recipe, given.out, given.minutes, given.model))
+        bench = Bench(given.recipe, given.out, given.snapshots, given.model)
+        if given.command == "train":
+            return prepare_runs(bench, given.only)
+        table = COMMANDS[given.command](bench)
     except MMSenseError as error:
         sys.exit(str(error))
     print(table)

@@ -122,29 +122,54 @@ def beam_figures(logits: np.ndarray, power: np.ndarray, prefix: str = "") -> dic
 
 
 def figures(result: Answers, object_threshold: float = 0.3, person_threshold: float = 0.3) -> dict[str, float]:
-    """All figures of one split; `frequent_*` is what always ranking beams by how often they are best would get."""
+    """All figures of one split, NaN those of tasks that the model has not; `frequent_*` is what always ranking beams by how often
+    they are best would get."""
     grid = AnchorGrid()
     frequency = np.bincount(result.best[:, 0], minlength=result.power.shape[2]).astype(float)
     frequent = np.tile(frequency, (len(result.best), 1))
     vehicles = [decode_objects(output, grid, threshold=object_threshold) for output in result.objects]
     people = [decode_people(*output, grid, threshold=person_threshold) for output in zip(result.people, result.activity)]
+    found = {f"people_{name}": value for name, value in detection(people, result.true_people).items()}
+    about = {
+        "beam": {
+            **beam_figures(result.beam[:, 0], result.power[:, 0]),
+            **beam_figures(result.beam[:, 1], result.power[:, 1], "ahead_"),
+        },
+        "blockage": {
+            "blockage_f1": metrics.f1(result.blockage[:, 0], result.blocked[:, 0], 0.0),
+            "blockage_auroc": metrics.auroc(result.blockage[:, 0], result.blocked[:, 0]),
+            "ahead_blockage_f1": metrics.f1(result.blockage[:, 1], result.blocked[:, 1], 0.0),
+            "ahead_blockage_auroc": metrics.auroc(result.blockage[:, 1], result.blocked[:, 1]),
+        },
+        "pathloss": {"pathloss_mae_db": float(np.abs(result.pathloss - result.true_pathloss).mean())},
+        "objects": {f"objects_{name}": value for name, value in detection(vehicles, result.true_objects).items()},
+        "people": found,
+        "activity": {
+            "people_label_acc": found["people_label_acc"],
+            "activity_acc": activity_accuracy(result.activity, result.true_people, grid),
+        },
+        "traffic": {"traffic_mae": float(np.abs(result.traffic - result.true_traffic).mean())},
+    }
+    known = {task: bool(np.isfinite(getattr(result, task)).any()) for task in about}
     return {
-        **beam_figures(result.beam[:, 0], result.power[:, 0]),
-        **beam_figures(result.beam[:, 1], result.power[:, 1], "ahead_"),
+        **{name: value if known[task] else float("nan") for task, group in about.items() for name, value in group.items()},
         **beam_figures(frequent, result.power[:, 0], "frequent_"),
-        "blockage_f1": metrics.f1(result.blockage[:, 0], result.blocked[:, 0], 0.0),
-        "blockage_auroc": metrics.auroc(result.blockage[:, 0], result.blocked[:, 0]),
-        "ahead_blockage_f1": metrics.f1(result.blockage[:, 1], result.blocked[:, 1], 0.0),
-        "ahead_blockage_auroc": metrics.auroc(result.blockage[:, 1], result.blocked[:, 1]),
         "blocked_share": float(result.blocked[:, 0].mean()),
-        "pathloss_mae_db": float(np.abs(result.pathloss - result.true_pathloss).mean()),
-        **{f"objects_{name}": value for name, value in detection(vehicles, result.true_objects).items()},
-        **{f"people_{name}": value for name, value in detection(people, result.true_people).items()},
-        "traffic_mae": float(np.abs(result.traffic - result.true_traffic).mean()),
         **{f"gate_{name}": float(value) for name, value in zip(("camera", "radar", "lidar"), result.gate.mean(axis=0))},
         "terminals": float(len(result.beam)),
         "snapshots": float(len(result.objects)),
     }
+
+
+def activity_accuracy(output: np.ndarray, truth: np.ndarray, grid: AnchorGrid) -> float:
+    """How often the `activity` output (N, cells, activities) is right in the cells of the people to be seen, `truth` (N, n,
+    PERSON_FIELDS), whether they were found or not."""
+    snapshot, slot = np.nonzero(~np.isnan(truth[..., ACTIVITY]) & (truth[..., PERSON_SEEN] > 0))
+    there = truth[snapshot, slot]
+    cell = grid.locate(there[:, PLACE])[0]
+    inside = cell >= 0
+    said = output[snapshot[inside], cell[inside]].argmax(axis=1)
+    return metrics.ratio(int((said == there[inside, ACTIVITY]).sum()), int(inside.sum()))
 
 
 def detection(found: Sequence[Sequence], truth: np.ndarray) -> dict[str, float]:

@@ -28,6 +28,7 @@ from mmsense_ros.errors import ConfigError
 from mmsense_ros.model.export import export_model
 from mmsense_ros.model.mmsense import save_model
 from mmsense_ros.model_card import ModelCard
+from mmsense_ros.prefix import token_ids
 from mmsense_ros.sentence import SentenceEncoder
 from mmsense_ros.tasks import load_tasks
 from mmsense_ros.training.calibrate import calibrate
@@ -121,7 +122,14 @@ class Streets(lightning.LightningDataModule):
         splits = {split: Prepared(folder) for split, folder in prepared_folders(self.recipe, self.cache).items()}
         phrases = {phrase.decode() for data in splits.values() for phrase in np.unique(data.phrases)}
         sentences = Sentences(phrases, SentenceEncoder().encode, self.cache)
-        self.samplers = {split: Sampler(data, self.recipe, self.card.anchors, sentences) for split, data in splits.items()}
+        ids = None
+        if self.recipe.model.get("backbone") == "vlm":
+            from mmsense_ros.model.vlm.checkpoint import load_tokenizer
+
+            tokenizer = load_tokenizer(str(self.recipe.model.get("vlm", "")))
+            ids = np.stack([token_ids(tokenizer, text) for text in sentences.texts])
+        grid = self.card.anchors
+        self.samplers = {split: Sampler(data, self.recipe, grid, sentences, ids) for split, data in splits.items()}
 
     def train_dataloader(self) -> Rank:
         """This rank's batches of one round after another."""
@@ -196,7 +204,7 @@ class Rounds(lightning.Callback):
         self.history.append(row | {f"loss_{name}": loss for name, loss in losses.items()} | result)
         score = worth(result)
         self.stale += 1
-        if score > self.best:
+        if score >= self.best:  # tasks without a say in it are better learned longer
             self.best, self.stale = score, 0
             self.weights = {name: value.clone() for name, value in learner.average.items()}
         trainer.save_checkpoint(self.checkpoint)

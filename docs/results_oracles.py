@@ -1,0 +1,93 @@
+"""What is possible at best: beams ranked by the true street, and by a street of which everything but colours is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import comb
+from typing import Any
+
+import numpy as np
+from results_bench import Bench, Figures
+
+from mmsense_ros.anchors import COLOURS
+from mmsense_ros.data.street import Street
+from mmsense_ros.data.street.link import LinkConfig
+from mmsense_ros.data.street.wordings import Meant, meant_by
+from mmsense_ros.evaluation import metrics
+from mmsense_ros.training.prepare import decibels
+from mmsense_ros.training.score import beam_figures
+from mmsense_ros.training.shards import Prepared
+
+DRAWS = 100  #: of the measurement noise
+REACH, FIRST = 5, 3  #: beams that DBA reaches, and how many it looks at
+SAME = 1 / len(COLOURS)  #: chance that a vehicle has the colour that is named
+
+
+def oracles(bench: Bench, data: Prepared) -> dict[str, Figures]:
+    """Figures of the position oracle and of the colour-blind one about the terminals of `data`."""
+    ideal, blind = [], []
+    for row, slot, street, shown in _terminals(bench, data):
+        time, vehicle = float(data.time[row]), shown[data.terminals[row, slot]].id
+        ideal.append([street.link(vehicle, moment).power_noise_free for moment in (time, time + bench.base.horizon)])
+        meant = meant_by(data.phrases[row, slot, 0].decode())
+        chance = belief(meant, shown)
+        fitting = np.flatnonzero(chance)
+        power = np.array([decibels(street.link(shown[i].id, time).power_noise_free) for i in fitting])
+        blind.append(_rankings(chance[fitting], power))
+    power = data.power[data.served]
+    now, ahead = (beam_figures(np.array(ideal)[:, i], power[:, i], prefix) for i, prefix in enumerate(("", "ahead_")))
+    likely, near, strong = (np.array([rankings[i] for rankings in blind]) for i in range(3))
+    best = power[:, 0].argmax(axis=1)
+    colour_blind = {f"top{k}": metrics.top_k(likely, best, k) for k in (1, 3)}
+    colour_blind["dba"] = metrics.dba(near, best)
+    colour_blind["power_loss_db"] = metrics.power_loss_db(10 ** (power[:, 0] / 10), strong[:, 0])
+    return {"position": now | ahead, "colour_blind": colour_blind}
+
+
+def _terminals(bench: Bench, data: Prepared) -> Iterator[tuple[int, int, Street, list[Any]]]:
+    """Each terminal's row and slot, its street, and the vehicles in view there."""
+    for number in np.unique(data.street):
+        street = Street(bench.test_seed + int(number), seconds=bench.base.data.seconds)
+        for row in np.flatnonzero(data.street == number):
+            shown = [vehicle for vehicle in street.truth(float(data.time[row])).vehicles if vehicle.in_view]
+            for slot in np.flatnonzero(data.served[row]):
+                yield row, slot, street, shown
+
+
+def belief(meant: Meant, shown: list[Any]) -> np.ndarray:
+    """How likely each of the vehicles in view (n,) is meant, for one who sees all but colours, which are drawn evenly.
+
+    A name counts places among likes of its colour only, and says no more than it must: "the leftmost" has another to its right.
+    """
+    chance = np.zeros(len(shown))
+    fits = [i for i, v in enumerate(shown) if v.label == meant.label and meant.lane in (None, v.lane)]
+    fits.sort(key=lambda i: -np.arctan2(shown[i].position[1], shown[i].position[0]))
+    for left, index in enumerate(fits):
+        right = len(fits) - 1 - left
+        alone = (1 - SAME) ** np.array([left, right])  # chances that no other to that side has the colour
+        if meant.order is None:
+            chance[index] = 1.0
+        elif meant.order == "leftmost":
+            chance[index] = alone[0] * (1 - alone[1])
+        elif meant.order == "rightmost":
+            chance[index] = alone[1] * (1 - alone[0])
+        else:
+            before = int(meant.order) - 1
+            chance[index] = comb(left, before) * SAME**before * (1 - SAME) ** (left - before) * (1 - alone[1])
+    return chance / chance.sum()
+
+
+def _rankings(chance: np.ndarray, power: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Beams ranked to be the best one, to be near it, and to lose little, given each vehicle's `chance` (n,) and noise-free
+    `power` (n, beams) [dB]: every figure gets the ranking that serves it."""
+    noise = LinkConfig().noise * np.random.default_rng(0).standard_normal((DRAWS, 1, power.shape[1]))
+    best = (power + noise).argmax(axis=2)  # (DRAWS, n)
+    beams = np.arange(power.shape[1])
+    likely = chance @ (best[..., None] == beams).mean(axis=0)
+    near: list[int] = []
+    distance = np.minimum(np.abs(beams[:, None] - beams) / REACH, 1.0)
+    nearest = np.ones(len(beams))
+    for _ in range(FIRST):
+        near.append(int((np.minimum(distance, nearest) @ likely).argmin()))
+        nearest = np.minimum(nearest, distance[near[-1]])
+    return np.argsort(-likely)[:FIRST], np.array(near), np.argsort(-(chance @ power))[:FIRST]
