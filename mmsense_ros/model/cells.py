@@ -11,6 +11,7 @@ from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS, IMAGE_FEATURES, c
 
 CELL_DEPTH = 4.0  #: [m] of a cell in range
 USUAL_DROP, USUAL_PITCH = 4.0, 0.2  #: [m] of a vehicle's middle below the camera, [rad] downwards: where learning starts
+AHEAD = 16  #: channels of what lies between the array and a cell
 PIXEL_ROWS, FOCAL = 8, 80.0  #: image rows of a feature row; focal length [pixels] of a 90 degree, 160 pixel wide image
 
 
@@ -73,13 +74,13 @@ class Ahead(nn.Module):
     s_r = tanh(sum_{r' < r} relu(W cell_r')): hidden things and blocked lines of sight are told by what stands before them.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.hold = nn.Conv2d(CELL_CHANNELS, channels, 1)
+        self.hold = nn.Conv2d(CELL_CHANNELS, AHEAD, 1)
         rows = torch.arange(CELLS[0])
         self.register_buffer("nearer", (rows[:, None] > rows).float(), persistent=False)
 
     def forward(self, cells: Tensor) -> Tensor:
-        """(B, channels, *CELLS)."""
+        """(B, AHEAD, *CELLS)."""
         held = torch.relu(self.hold(cells))
         return torch.tanh(self.nearer.to(held.dtype) @ held / math.sqrt(CELLS[0]))

@@ -22,11 +22,11 @@ from torch.nn import functional as F
 
 from mmsense_ros.anchors import OBJECT_BOX, PEOPLE_CHANNELS
 from mmsense_ros.model.attention import SequentialAttention, groups, visible
+from mmsense_ros.model.cells import AHEAD
 from mmsense_ros.model.pointer import BEAMS, Pointed
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS, TOKENS, Places, convolution, token_azimuths
 from mmsense_ros.tasks import Task
 
-AHEAD = 16  #: channels of what lies between the array and a cell
 UNFORESEEN = 1e-3  #: probability left to every beam, for reflections and what was not found
 PATHLOSS_MEAN, PATHLOSS_SCALE = 90.0, 10.0  #: [dB] so that the network predicts numbers of order one
 

@@ -78,7 +78,9 @@ class UncertaintyLoss(nn.Module):
         if link is not None:
             losses[link] = losses[link] + grounding_loss(outputs, targets) + asked_loss(outputs, targets)
         first = link or next(iter(losses))
-        losses[first] = losses[first] + motion_loss(outputs["motion"], targets.objects)
+        losses[first] = (
+            losses[first] + motion_loss(outputs["motion"], targets.objects) + told_loss(outputs["told"], targets.objects)
+        )
         total = sum(loss * (-2 * self.log_sigma[name]).exp() / 2 + self.log_sigma[name] for name, loss in losses.items())
         return total, {name: loss.detach() for name, loss in losses.items()}
 
@@ -136,15 +138,23 @@ def cell_loss(output: Tensor, targets: CellTargets, kinds: tuple[int, ...], box:
     full = (2 * unlikely[here]).exp() * likely[here]
     count = max(len(here[0]), 1)
     where = -(empty.sum() + full.sum()) / count
-    there = output[targets.batch, targets.cell]
-    what = there.new_zeros(())
-    start = 1
-    for index, labels in enumerate(kinds):
-        what = what + F.cross_entropy(there[:, start : start + labels], targets.kind[:, index], reduction="sum") / max(
-            len(there), 1
-        )
-        start += labels
+    what = kind_loss(output[targets.batch, targets.cell, 1:], targets.kind, kinds)
     return where + what + F.smooth_l1_loss(output[here][:, box], targets.box[targets.seen], reduction="sum", beta=0.1) / count
+
+
+def kind_loss(logits: Tensor, kind: Tensor, kinds: tuple[int, ...]) -> Tensor:
+    """Cross-entropy of `logits` (P, channels), `kinds` of them in turn, to `kind` (P, classifications)."""
+    total, start = logits.new_zeros(()), 0
+    for index, labels in enumerate(kinds):
+        total = total + F.cross_entropy(logits[:, start : start + labels], kind[:, index], reduction="sum")
+        start += labels
+    return total / max(len(kind), 1)
+
+
+def told_loss(told: Tensor, targets: CellTargets) -> Tensor:
+    """Cross-entropy of what a snapshot's entry tells of the vehicles in sight."""
+    logits = told.float().flatten(2).transpose(1, 2)[targets.batch[targets.seen], targets.cell[targets.seen]]
+    return kind_loss(logits, targets.kind[targets.seen], KINDS)
 
 
 def motion_loss(motion: Tensor, targets: CellTargets) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmsense_ros.model.pointer import KINDS
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
 SLOTS = 4
@@ -49,6 +50,7 @@ class Memory(nn.Module):
             nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 3, padding=2, dilation=2),
         )
         self.move = nn.Sequential(nn.Conv2d(CELL_CHANNELS, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2, 1))
+        self.tell = nn.Conv2d(CONTENT, sum(KINDS), 1)  #: for training: entries tell class and colour
         nn.init.zeros_(self.move[2].weight)
         nn.init.zeros_(self.move[2].bias)
 

@@ -17,8 +17,8 @@ from mmsense_ros.model.attention import groups, visible
 from mmsense_ros.model.backbone import Backbone
 from mmsense_ros.model.cells import Ahead, Cells
 from mmsense_ros.model.gate import ModalityGate
-from mmsense_ros.model.heads import AHEAD, BRANCHES, Scene, Shape
-from mmsense_ros.model.memory import Memory, Recollection
+from mmsense_ros.model.heads import BRANCHES, Scene, Shape
+from mmsense_ros.model.memory import CONTENT, Memory, Recollection
 from mmsense_ros.model.pointer import Appearance, Pointer
 from mmsense_ros.model.tokenizers import (
     CELL_CHANNELS,
@@ -96,7 +96,7 @@ class MMSense(nn.Module):
         self.recall = nn.Conv2d(CELL_CHANNELS, width, (4, 2), (4, 2))
         self.recalled = Places(azimuth, width)
         self.backbone = _backbone(config)
-        self.ahead = Ahead(AHEAD)
+        self.ahead = Ahead()
         self.appearance = Appearance()
         self.pointer = Pointer(width)
         shape = Shape(width, config.layers, Places(azimuth, width), config.sequential)
@@ -149,8 +149,8 @@ class MMSense(nn.Module):
         self, sight: Sight, recollection: Recollection, instructions: Tensor, prefix: tuple[Tensor, ...] | None = None
     ) -> dict[str, Tensor]:
         """Outputs by name: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is, `asked`
-        (B, K, ...), what the words were understood to say (pointer.py), and `motion` (B, 2, *CELLS) [cells/s] (memory.py). Those about
-        a terminal have shape (B, K, ...), the others (B, ...).
+        (B, K, ...), what the words were understood to say (pointer.py), and `motion` (B, 2, *CELLS) [cells/s] and `told` (B, ...,
+        *CELLS), class and colour in the memory's words (memory.py). Those about a terminal have shape (B, K, ...), the others (B, ...).
         """
         words, meaning = self.instruction(instructions * self.config.instruction)
         past = recollection.past
@@ -160,7 +160,7 @@ class MMSense(nn.Module):
             layers, valid, group, azimuth = self.backbone(sight.tokens, sight.seen, recalled, words, prefix)
         else:
             layers, valid, group, azimuth = self._fuse(sight, recalled, words)
-        appearance = self.appearance(cells)
+        appearance, ahead = self.appearance(cells), self.ahead(cells)
         scene = Scene(
             layers=layers,
             valid=valid,
@@ -168,13 +168,15 @@ class MMSense(nn.Module):
             sensing=len(azimuth),
             azimuth=azimuth,
             cells=cells,
-            ahead=self.ahead(cells),
+            ahead=ahead,
             appearance=appearance,
             meaning=meaning,
-            pointed=self.pointer(meaning, cells, appearance, recollection.motion),
+            pointed=self.pointer(meaning, cells, ahead, appearance, recollection.motion),
         )
         answers = {name: branch(scene) for name, branch in self.branches.items()}
         understood = {"grounding": scene.pointed.match, "asked": scene.pointed.asked, "motion": recollection.motion}
+        if self.training:
+            understood["told"] = self.memory.tell(recollection.entry[:, :CONTENT])
         return {"gate": sight.gate} | answers | understood
 
     def _fuse(self, sight: Sight, recalled: Tensor, words: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:

@@ -9,13 +9,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsense_ros.anchors import COLOURS, OBJECT_LABELS
+from mmsense_ros.model.cells import AHEAD
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
 BEAMS = 64
 MATCH = 32  #: width in which what is asked and what is there are compared freely
 KINDS = (len(OBJECT_LABELS), len(COLOURS))  #: classes, colours
 DOUBT = 0.02  #: chance that a cell's class or colour is read wrongly
-FAR = 0.3  #: [beams] the sharpest a beam prediction gets
+FINEST = 0.3  #: [beams] the sharpest a beam prediction gets
+RAYS = 3  #: ways from the array to a cell: line of sight, and two reflections
+FARTHEST = 12.0  #: [beams] one unit of a reflection's distance from the line of sight
+STREET = 8  #: channels of what stands in each row of cells
 
 
 class Appearance(nn.Sequential):
@@ -43,7 +47,8 @@ class Pointer(nn.Module):
 
     P_a(c) = sum_v P(asked v) P(v at c) for a in class and colour, so that a combination never heard of is understood when its words
     are; <q, k_c> is free for lanes and the like; left_c and right_c count the matching vehicles to either side, and l, r come from the
-    words ("the leftmost ..."). Beam k's share is sum_c p_c N(k; aim_c, width_c): now, and ahead, by when c's motion has carried it on.
+    words ("the leftmost ..."). Beam k's share is sum_c p_c sum_i w_ci N(k; aim_ci, width_ci) over a cell's RAYS: the line of
+    sight, and where reflections come from when something stands before it; now, and ahead, by when c's motion has carried it on.
     """
 
     def __init__(self, width: int) -> None:
@@ -54,17 +59,24 @@ class Pointer(nn.Module):
         self.asked = nn.Sequential(
             nn.Linear(width, width), nn.GELU(approximate="tanh"), nn.Linear(width, sum(KINDS) + len(KINDS))
         )
-        self.aim = nn.Sequential(
-            nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 3, padding=1), nn.ReLU(), nn.Conv2d(CELL_CHANNELS, 4, 1)
-        )  #: offset and rest of the drift [cells], log widths now and ahead
         self.ahead = nn.Parameter(torch.tensor(0.5))  #: [s] to the horizon
-        nn.init.zeros_(self.aim[2].weight)
+        self.across = nn.Conv2d(CELL_CHANNELS, STREET, 1)
+        self.street = nn.Linear(STREET * CELLS[0], CELL_CHANNELS)
+        self.aim = nn.Sequential(
+            nn.Conv2d(CELL_CHANNELS + AHEAD, CELL_CHANNELS, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 3, padding=(2, 4), dilation=(2, 4)),
+            nn.ReLU(),
+            nn.Conv2d(CELL_CHANNELS, 2 * RAYS * 3, 1),
+        )  #: centre, log width and weight of each ray, now and ahead
+        nn.init.zeros_(self.aim[4].weight)
         with torch.no_grad():
-            self.aim[2].bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.5]))
+            usual = torch.tensor([[0.0, 0.0, 3.0], [-0.5, 1.0, 0.0], [0.5, 1.0, 0.0]])
+            self.aim[4].bias.copy_(usual.repeat(2, 1, 1).flatten())
 
-    def forward(self, meaning: Tensor, cells: Tensor, appearance: Tensor, motion: Tensor) -> Pointed:
-        """`meaning` (B, K, d); `cells` (B, CELL_CHANNELS, *CELLS); `appearance` (B, classes + colours, *CELLS) logits; `motion`
-        (B, 2, *CELLS) [cells/s]."""
+    def forward(self, meaning: Tensor, cells: Tensor, ahead: Tensor, appearance: Tensor, motion: Tensor) -> Pointed:
+        """`meaning` (B, K, d); `cells` (B, CELL_CHANNELS, *CELLS) and `ahead` (B, AHEAD, *CELLS), what lies before them; `appearance`
+        (B, classes + colours, *CELLS) logits; `motion` (B, 2, *CELLS) [cells/s]."""
         asked = self.asked(meaning).float()
         query = self.query(meaning)
         match = (query[..., :MATCH] @ self.key(cells).flatten(2)).float() * MATCH**-0.5
@@ -72,19 +84,24 @@ class Pointer(nn.Module):
         order = F.softplus(query[..., MATCH:].float() - 3.0)
         match = match - _beside(match, order)
         share = torch.softmax(match, dim=2)
-        beams = share @ self._spread(cells, motion).transpose(1, 2).flatten(2)
+        beams = share @ self._spread(cells, ahead, motion).transpose(1, 2).flatten(2)
         return Pointed(match, share, asked, beams.unflatten(2, (2, BEAMS)))
 
-    def _spread(self, cells: Tensor, motion: Tensor) -> Tensor:
+    def _spread(self, cells: Tensor, ahead: Tensor, motion: Tensor) -> Tensor:
         """Each cell's distribution over beams, (B, 2, cells, BEAMS)."""
-        offset, drift, *log_width = self.aim(cells).flatten(2).float().unbind(dim=1)
+        # Walls run along the street: what stands where in range, whatever the azimuth, tells where they are.
+        street = self.street(self.across(cells).amax(dim=3).flatten(1))[:, :, None, None]
+        rays = self.aim(torch.cat([cells + street, ahead], dim=1)).flatten(2).float().unflatten(1, (2, RAYS, 3))
+        centre, log_width, weight = rays.unbind(dim=3)
         wide = BEAMS / CELLS[1]
         column = ((torch.arange(CELLS[1], device=cells.device) + 0.5) * wide).repeat(CELLS[0])
-        drift = drift + self.ahead * motion[:, 1].flatten(1).float()
-        centre = torch.stack([column + offset * wide, column + (offset + drift) * wide], dim=1)
-        width = FAR + torch.stack(log_width, dim=1).clamp(-4, 4).exp()
-        away = (torch.arange(BEAMS, device=cells.device) + 0.5 - centre[..., None]) / width[..., None]
-        return torch.softmax(-away.square() / 2, dim=3)
+        drift = torch.stack([torch.zeros_like(motion[:, 1]), self.ahead * motion[:, 1]], dim=1).flatten(2).float() * wide
+        sight = column + drift + centre[:, :, 0] * wide
+        aside = torch.cat([torch.zeros_like(centre[:, :, :1]), centre[:, :, 1:] * FARTHEST], dim=2)
+        width = FINEST + log_width.clamp(-4, 4).exp()
+        away = torch.arange(BEAMS, device=cells.device) + 0.5 - (sight[:, :, None] + aside)[..., None]
+        spread = torch.softmax(-(away / width[..., None]).square() / 2, dim=4)
+        return (torch.softmax(weight, dim=2)[..., None] * spread).sum(dim=2)
 
 
 def _agreement(asked: Tensor, appearance: Tensor) -> Tensor:
