@@ -45,10 +45,12 @@ class Batch:
     earlier: Tensor
     ages: Tensor
     targets: Targets
+    ids: Tensor | None = None  #: the instructions' tokens (B, K, P), for a vision-LLM
 
-    def inputs(self) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, Tensor]:
+    def inputs(self) -> tuple[dict[str, Tensor] | Tensor, ...]:
         """What the model is called with."""
-        return self.maps, self.available, self.instructions, self.earlier, self.ages
+        given = self.maps, self.available, self.instructions, self.earlier, self.ages
+        return given if self.ids is None else (*given, self.ids)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
@@ -58,8 +60,11 @@ class Batch:
 class Sampler:
     """Batches of a split: `batches` draws augmented windows for training, `batch` with `augment` false plain rows for scoring."""
 
-    def __init__(self, data: Prepared, recipe: Recipe, grid: AnchorGrid, sentences: Sentences) -> None:
-        self.data, self.recipe, self.grid, self.sentences = data, recipe, grid, sentences
+    def __init__(
+        self, data: Prepared, recipe: Recipe, grid: AnchorGrid, sentences: Sentences, ids: np.ndarray | None = None
+    ) -> None:
+        """`ids` (n, P), tokens of the rows of `sentences.table`, are what a vision-LLM reads."""
+        self.data, self.recipe, self.grid, self.sentences, self.ids = data, recipe, grid, sentences, ids
         distinct, place = np.unique(data.phrases, return_inverse=True)
         texts = [phrase.decode() for phrase in distinct]
         self._phrase = place.reshape(data.phrases.shape)  #: (N, K, P) number of each phrase
@@ -133,6 +138,7 @@ class Sampler:
             earlier=torch.from_numpy(earlier),
             ages=torch.from_numpy(np.where(known, time[:, None] - time[earlier], -1.0).astype(np.float32)),
             targets=self._targets(index, flip, asked),
+            ids=None if self.ids is None else torch.from_numpy(self.ids[rows]),
         )
 
     def _maps(self, index: np.ndarray, points: np.ndarray, rng: np.random.Generator, augment: bool) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ class Recipe:
     modalities: tuple[str, ...] = MODALITIES
     tasks: tuple[str, ...] = ()  #: those of config/tasks.yaml to learn; empty: all
     equal_weights: bool = False  #: of the tasks' losses, instead of learned uncertainties
-    model: dict[str, int] = field(default_factory=dict)  #: fields of model.mmsense.ModelConfig
+    model: dict[str, int | str] = field(default_factory=dict)  #: fields of model.mmsense.ModelConfig
     data: Data = Data()
     batch: int = 16  #: snapshots a step, of each process
     round: int = 4800  #: snapshots of a round, drawn from all

@@ -44,11 +44,11 @@ NEXT_BATCHES = 2  #: prepared in the background while one is learned
 PATIENCE = timedelta(hours=6)  #: the other ranks wait so long for rank 0 to simulate, score and export
 
 
-def train(config_path: Path, out: Path) -> ModelCard:
+def train(config_path: Path, out: Path, export: bool = True) -> ModelCard:
     """Trains the recipe `config_path` into the folder `out`, or goes on where a run there was interrupted.
 
-    Leaves model.safetensors, mmsense.onnx with mmsense.json, log.csv (a line a round), tensorboard/ and figures.json (streets of
-    unseen seeds). Under torchrun every process calls this: they learn together, and rank 0 alone prepares and writes; `out` and
+    Leaves model.safetensors, log.csv (a line a round), tensorboard/ and, with `export`, figures.json (streets of unseen seeds) and
+    mmsense.onnx with mmsense.json. Under torchrun every process calls this: they learn together, and rank 0 alone prepares and writes; `out` and
     the cache must then be seen by all nodes. Raises ConfigError.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it greets, and praises other products
@@ -63,11 +63,13 @@ def train(config_path: Path, out: Path) -> ModelCard:
     if trainer.is_global_zero:
         model = learner.take(rounds.weights)
         card = calibrate(answers(model, streets.samplers["calibration"]), card, recipe.coverage)
-        result = figures(answers(model, streets.samplers["test"]), card.object_threshold, card.person_threshold)
-        (out / "figures.json").write_text(json.dumps(result, indent=1) + "\n")
-        card = replace(card, figures={name: round(value, 4) for name, value in result.items() if math.isfinite(value)})
+        if export:
+            result = figures(answers(model, streets.samplers["test"]), card.object_threshold, card.person_threshold)
+            (out / "figures.json").write_text(json.dumps(result, indent=1) + "\n")
+            card = replace(card, figures={name: round(value, 4) for name, value in result.items() if math.isfinite(value)})
         save_model(model, tasks, card, out / "model.safetensors")
-        card = export_model(model, card, out / "mmsense.onnx")
+        if export:
+            card = export_model(model, card, out / "mmsense.onnx")
         rounds.checkpoint.unlink(missing_ok=True)
     return trainer.strategy.broadcast(card)
 

@@ -82,6 +82,7 @@ class Sentences:
         worded = {name: name.wordings() for name in {*named, *PARTIAL, Name()} if not name.held_out}
         texts = sorted({text for said in worded.values() for text in said} | set(plain))
         row = {text: index for index, text in enumerate(texts)}
+        self.texts = texts  #: of the table's rows
         self.table = embedded(texts, encode, cache)
         self.plain = {phrase: row[phrase] for phrase in plain}  #: row of each instruction as it is
         self.rows = {name: np.array([row[text] for text in said]) for name, said in worded.items()}
