@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsense_ros.anchors import OBJECT_BOX, PEOPLE_BOX
-from mmsense_ros.model.heads import PATHLOSS_SCALE
+from mmsense_ros.model.heads import PATHLOSS_SCALE, UNFORESEEN
 from mmsense_ros.model.memory import MOTION_UNIT
 from mmsense_ros.model.pointer import KINDS
 from mmsense_ros.tasks import Task
@@ -77,6 +77,7 @@ class UncertaintyLoss(nn.Module):
         link = next((name for name, head in self.heads.items() if head in LINK), None)
         if link is not None:
             losses[link] = losses[link] + grounding_loss(outputs, targets) + asked_loss(outputs, targets)
+            losses[link] = losses[link] + rays_loss(outputs["rays"], targets, self.power_temperature)
         first = link or next(iter(losses))
         losses[first] = (
             losses[first] + motion_loss(outputs["motion"], targets.objects) + told_loss(outputs["told"], targets.objects)
@@ -114,6 +115,14 @@ def grounding_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
     """Cross-entropy of the pointer to the terminal's cell, hidden ones included: they are where nothing is to be seen."""
     known = targets.served & (targets.cell >= 0)
     return F.cross_entropy(outputs["grounding"][known], targets.cell[known], reduction="sum") / known.sum().clamp(min=1)
+
+
+def rays_loss(rays: Tensor, targets: Targets, temperature: float) -> Tensor:
+    """Cross-entropy of the beams that reach the terminal's true cell, whatever the pointer took it for."""
+    snapshot, slot = torch.nonzero(targets.served & (targets.cell >= 0), as_tuple=True)
+    share = rays[snapshot, :, targets.cell[snapshot, slot]]
+    target = torch.softmax(targets.power[snapshot, slot] / temperature, dim=-1)
+    return -(target * (share + UNFORESEEN).log()).sum() / max(2 * len(snapshot), 1)
 
 
 def asked_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:

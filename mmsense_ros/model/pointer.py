@@ -34,11 +34,13 @@ class Appearance(nn.Sequential):
 @dataclass
 class Pointed:
     """`match` (B, K, cells) logits of the cells; `share` their softmax; `asked` (B, K, classes + 1 + colours + 1) logits of what the
-    words say about class and colour, the last of each meaning "any"; `beams` (B, K, 2, BEAMS) shares of the beams, now and ahead."""
+    words say about class and colour, the last of each meaning "any"; `rays` (B, 2, cells, BEAMS) shares of the beams a cell, now and ahead; `beams` (B, K, 2, BEAMS) what
+    they come to."""
 
     match: Tensor
     share: Tensor
     asked: Tensor
+    rays: Tensor
     beams: Tensor
 
 
@@ -84,11 +86,12 @@ class Pointer(nn.Module):
         order = F.softplus(query[..., MATCH:].float() - 3.0)
         match = match - _beside(match, order)
         share = torch.softmax(match, dim=2)
-        beams = share @ self._spread(cells, ahead, motion).transpose(1, 2).flatten(2)
-        return Pointed(match, share, asked, beams.unflatten(2, (2, BEAMS)))
+        rays = self._rays(cells, ahead, motion)
+        beams = share @ rays.transpose(1, 2).flatten(2)
+        return Pointed(match, share, asked, rays, beams.unflatten(2, (2, BEAMS)))
 
-    def _spread(self, cells: Tensor, ahead: Tensor, motion: Tensor) -> Tensor:
-        """Each cell's distribution over beams, (B, 2, cells, BEAMS)."""
+    def _rays(self, cells: Tensor, ahead: Tensor, motion: Tensor) -> Tensor:
+        """Shares (B, 2, cells, BEAMS) of the beams that reach each cell."""
         # Walls run along the street: what stands where in range, whatever the azimuth, tells where they are.
         street = self.street(self.across(cells).amax(dim=3).flatten(1))[:, :, None, None]
         rays = self.aim(torch.cat([cells + street, ahead], dim=1)).flatten(2).float().unflatten(1, (2, RAYS, 3))
