@@ -81,19 +81,21 @@ def official(tower: nn.Module, model: nn.Module, images: Tensor) -> Tensor:
         seen = model.vision_model(tiles, torch.ones(len(images), 1, dtype=torch.int64), here).last_hidden_state
         return model.multi_modal_projector(seen)[:, 0, 0]
     if "qwen" in family:
-        cut = square[:, None].expand(-1, 2, -1, -1, -1).reshape(len(images), 1, 2, 3, 8, 2, 14, 8, 2, 14)
+        cut = square[:, None].expand(-1, 2, -1, -1, -1).reshape(len(images), 1, 2, 3, tower.rows, 2, 14, tower.rows, 2, 14)
         patches = cut.permute(0, 1, 4, 7, 5, 8, 3, 2, 6, 9).reshape(-1, 3 * 2 * 14 * 14)
-        features = model.get_image_features(patches, torch.tensor([[1, 16, 16]] * len(images)), return_dict=True)
+        features = model.get_image_features(
+            patches, torch.tensor([[1, 2 * tower.rows, 2 * tower.rows]] * len(images)), return_dict=True
+        )
     else:
         features = model.get_image_features(square[:, None], return_dict=True)
     return torch.stack(list(features.pooler_output))
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_tower_sees_what_transformers_sees(checkpoints: Callable[[str], Path], family: str) -> None:
+@pytest.mark.parametrize(("family", "pixels"), [*((family, 0) for family in FAMILIES), ("qwen2_5_vl", 170), ("smolvlm", 48)])
+def test_the_tower_sees_what_transformers_sees(checkpoints: Callable[[str], Path], family: str, pixels: int) -> None:
     model = AutoModel.from_pretrained(checkpoints(family)).eval()
-    tower = build(checkpoints(family)).backbone.tower
+    tower = build(checkpoints(family), pixels=pixels).backbone.tower
     images = scene(2)["maps"]["camera"]
     seen = tower(images)
     assert seen.shape[:2] == (2, tower.tokens) and seen.std(dim=1).mean() > 1e-3
@@ -232,6 +234,10 @@ def test_a_checkpoint_that_cannot_be_used_is_named(checkpoints: Callable[[str], 
         MMSense(ModelConfig(backbone="vlm"), TASKS)
     with pytest.raises(ModelError, match="no backbone 'large'; use compact or vlm"):
         MMSense(ModelConfig(backbone="large"), TASKS)
+    with pytest.raises(ModelError, match="so few pixels hold no token; set `pixels`"):
+        build(checkpoints("smolvlm"), pixels=10)
+    with pytest.raises(ModelError, match="images of 56 pixels alone; set `pixels`"):
+        build(checkpoints("mllama"), pixels=28)
     with pytest.raises(ModelError, match="has 2 layers; set `layers`"):
         build(checkpoints("smolvlm"), layers=3)
 

@@ -43,7 +43,8 @@ class ModelConfig:
     """Sizes of the network, and its mechanisms, each of which can be switched off to see what it is worth.
 
     `fuse` false leaves out the backbone: tasks read the tokens as they come, concatenated. `backbone` "vlm" is a vision-LLM instead of
-    the "compact" one (model/vlm): `vlm` names its checkpoint, a folder or a hub name, and `lora` is the rank of what it learns.
+    the "compact" one (model/vlm): `vlm` names its checkpoint, a folder or a hub name, `lora` is the rank of what it learns, `pixels` a
+    side of the images it is shown (0: what its tower was trained with).
     """
 
     model: int = 128
@@ -58,6 +59,7 @@ class ModelConfig:
     backbone: str = "compact"
     vlm: str = ""
     lora: int = 8
+    pixels: int = 0
 
 
 @dataclass
@@ -205,7 +207,7 @@ def _backbone(config: ModelConfig) -> Backbone | VisionLanguageBackbone:
         from mmsense_ros.model.vlm.backbone import VisionLanguageBackbone
     except ImportError as error:
         raise ModelError(f"backbone vlm is not installed ({error}); pip install 'mmsense_ros[vlm]', or use compact") from error
-    return VisionLanguageBackbone(config.vlm, config.lora, config.model, config.layers)
+    return VisionLanguageBackbone(config.vlm, config.lora, config.pixels, config.model, config.layers)
 
 
 def save_model(model: MMSense, tasks: tuple[Task, ...], card: ModelCard, path: Path) -> None:

@@ -34,8 +34,9 @@ class VisionLanguageBackbone(nn.Module):
     sequence is [instruction | memory | queries]. Every instruction has a sequence of its own, also in training.
     """
 
-    def __init__(self, name: str, lora: int, width: int, depths: int) -> None:
-        """`name` a folder or a hub name, `lora` the rank (0: none), `width` of the tasks' tokens, `depths` how many layers tasks read.
+    def __init__(self, name: str, lora: int, pixels: int, width: int, depths: int) -> None:
+        """`name` a folder or a hub name, `lora` the rank (0: none), `pixels` a side of the images (0: what the tower was trained with),
+        `width` of the tasks' tokens, `depths` how many layers tasks read.
 
         Raises ModelError if the checkpoint cannot be used (checkpoint.py).
         """
@@ -51,7 +52,7 @@ class VisionLanguageBackbone(nn.Module):
         hidden = decoder.config.hidden_size
         #: what is told of the frozen weights by the file of the trained ones: mean magnitudes in the last layer
         self.register_buffer("origin", torch.stack([p.detach().float().abs().mean() for p in decoder.layers[-1].parameters()]))
-        self.tower: QwenTower | IdeficsTower | MllamaTower = tower(checkpoint)
+        self.tower: QwenTower | IdeficsTower | MllamaTower = tower(checkpoint, pixels)
         self.language = Language(decoder, lora, depths)
         self.up = nn.Linear(width, hidden)
         self.modality = nn.Parameter(0.02 * torch.randn(len(MODALITIES), 1, hidden))

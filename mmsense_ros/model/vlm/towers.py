@@ -1,6 +1,7 @@
 """Vision towers: an image in, the tokens that the vision-LLM's language model would be shown, out.
 
-Each tower is the checkpoint's own modules, frozen, called with fixed image sizes so that the whole can be exported.
+Each tower is the checkpoint's own modules, frozen, called with images of one size so that the whole can be exported; `pixels` is
+their side, 0 for what the tower was trained with.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
+
+from mmsense_ros.errors import ModelError
 
 QWEN_SIDE = 224  #: [pixels] of Qwen-VL's images, which may have any size: 64 tokens of 28 x 28 pixels
 
@@ -24,6 +27,8 @@ class Tower(nn.Module):
 
     def __init__(self, side: int, mean: list[float], std: list[float]) -> None:
         super().__init__()
+        if side <= 0:
+            raise ModelError("images of so few pixels hold no token; set `pixels` in the recipe's model higher, or to 0")
         self.side = side
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
@@ -45,11 +50,12 @@ class QwenTower(Tower):
     values, which no export can follow. Patches are in the order of the merger, four that become one token after another.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, pixels: int) -> None:
         visual, config = model.visual, model.config.vision_config
         merge, patch = config.spatial_merge_size, config.patch_size
-        super().__init__(QWEN_SIDE // (merge * patch) * merge * patch, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
-        self.rows = self.columns = self.side // (merge * patch)
+        rows = (pixels or QWEN_SIDE) // (merge * patch)
+        super().__init__(rows * merge * patch, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
+        self.rows = self.columns = rows
         self.tokens = self.rows * self.columns
         self.heads, self.merge = config.num_heads, merge
         kernel = visual.patch_embed.proj.weight  # a still image is a film of equal frames
@@ -96,19 +102,25 @@ class QwenTower(Tower):
 
 class IdeficsTower(Tower):
     """SmolVLM and Idefics3 (Marafioti et al. 2025, arXiv:2504.05299; Laurencon et al. 2024, arXiv:2408.12637): SigLIP, then
-    squares of neighbouring patches joined into one token."""
+    squares of neighbouring patches joined into one token. Patches of a smaller image take the places they would have in a large one."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        config = model.config.vision_config
-        super().__init__(config.image_size, IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD)
-        self.rows = self.columns = config.image_size // config.patch_size // model.config.scale_factor
+    def __init__(self, model: PreTrainedModel, pixels: int) -> None:
+        config, joined = model.config.vision_config, model.config.scale_factor
+        rows = (pixels or config.image_size) // config.patch_size // joined
+        super().__init__(rows * joined * config.patch_size, IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD)
+        self.rows = self.columns = rows
         self.tokens = self.rows * self.columns
         self.vision, self.connector = model.vision_model, model.connector
+        places = config.image_size // config.patch_size
+        # Written as in transformers, whose roundings the tower was trained with.
+        part = (torch.arange(rows * joined).float() * (1.0 / torch.tensor(rows * joined))).clamp(max=1 - 1e-6)
+        place = torch.bucketize(part, torch.arange(1 / places, 1.0, 1 / places), right=True)
+        self.register_buffer("index", (place[:, None] * places + place).flatten(), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         place = self.vision.embeddings
         hidden = place.patch_embedding(self.prepare(images).to(place.patch_embedding.weight.dtype)).flatten(2).transpose(1, 2)
-        hidden = self.vision.encoder(inputs_embeds=hidden + place.position_embedding.weight).last_hidden_state
+        hidden = self.vision.encoder(inputs_embeds=hidden + place.position_embedding(self.index)).last_hidden_state
         return self.connector(self.vision.post_layernorm(hidden))
 
 
@@ -116,8 +128,12 @@ class MllamaTower(Tower):
     """Llama-3.2-Vision (Grattafiori et al. 2024, arXiv:2407.21783): an image is the first of four tiles, the others are empty, as in its
     training; one token stands for the whole image, then come the patches."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, pixels: int) -> None:
         config = model.config.vision_config
+        if pixels not in (0, config.image_size):
+            raise ModelError(
+                f"this vision-LLM sees images of {config.image_size} pixels alone; set `pixels` in the recipe's model to 0"
+            )
         super().__init__(config.image_size, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
         self.tokens = (config.image_size // config.patch_size) ** 2 + 1
         self.tiles = config.max_num_tiles
