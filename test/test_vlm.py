@@ -148,6 +148,21 @@ def test_only_lora_and_our_own_layers_learn(checkpoints: Callable[[str], Path], 
     assert not model.backbone.tower.training and model.backbone.training
 
 
+@pytest.mark.parametrize("family", KINDS)
+def test_sparing_memory_leaves_gradients_as_they_are(checkpoints: Callable[[str], Path], family: str) -> None:
+    backbone, inputs = build(checkpoints(family)).backbone, scene()
+    recalled, words = torch.randn(1, 64, 32), torch.randn(1, 2, 4, 32)
+    gradients = []
+    for mode in (True, False):
+        backbone.train(mode).zero_grad()
+        images, seen = backbone.look(inputs["maps"], torch.ones(1, 3), inputs["available"])
+        layers = backbone(images, seen, recalled, words, backbone.prefix(inputs["ids"][0]))[0]
+        sum((layer * torch.linspace(-1, 1, 32)).sum() for layer in layers).backward()
+        gradients.append({name: p.grad for name, p in backbone.named_parameters() if p.requires_grad})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-5, rtol=1e-4)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("family", KINDS)
 @pytest.mark.parametrize("missing", [0, 1, 2])

@@ -65,10 +65,11 @@ class VisionLanguageBackbone(nn.Module):
         self.register_load_state_dict_pre_hook(_keep_frozen)
 
     def train(self, mode: bool = True) -> VisionLanguageBackbone:
-        """The checkpoint's modules stay in evaluation mode."""
+        """The checkpoint's modules stay in evaluation mode; in training the language model spares memory."""
         super().train(mode)
         self.tower.eval()
         self.language.eval()
+        self.language.sparing = mode
         return self
 
     def look(self, maps: dict[str, Tensor], scale: Tensor, available: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj")  #: linear layers of every attention that get a LoRA
 
@@ -42,7 +43,10 @@ class Language(nn.Module):
 
     Sequence models (`cross` false) are shown [prefix | images | queries]. Llama-3.2-Vision (`cross` true) is shown [prefix | queries], and
     the queries read the images in its cross-attention layers; the prefix skips these, as text before an image does not see it.
+    While `sparing`, a layer is run again for its gradient instead of being kept (Chen et al. 2016, arXiv:1604.06174).
     """
+
+    sparing = False
 
     def __init__(self, decoder: nn.Module, lora: int, depths: int) -> None:
         super().__init__()
@@ -106,17 +110,13 @@ class Language(nn.Module):
     ) -> Iterator[tuple[int, Tensor]]:
         """Hidden states after each layer; those that read images are left out where there are none."""
         rotation = self.decoder.rotary_emb(hidden, places.unsqueeze(-2))
+        sequence = {"attention_mask": bias, "position_embeddings": rotation, "past_key_values": past}
+        crossed = {"cross_attention_states": images, "cross_attention_mask": reading, "full_text_row_masked_out_mask": None}
         for index, layer in enumerate(self.decoder.layers):
-            if index not in self.crossing:
-                hidden = layer(hidden, attention_mask=bias, position_embeddings=rotation, past_key_values=past)
-            elif images is not None:
-                hidden = layer(
-                    hidden,
-                    cross_attention_states=images,
-                    cross_attention_mask=reading,
-                    attention_mask=None,
-                    full_text_row_masked_out_mask=None,
-                )
+            if index in self.crossing and images is None:
+                continue
+            given = crossed | {"attention_mask": None} if index in self.crossing else sequence
+            hidden = checkpoint(layer, hidden, use_reentrant=False, **given) if self.sparing else layer(hidden, **given)
             yield index, hidden
 
     def _causal(self, visible: Tensor, count: int) -> Tensor:
