@@ -1,0 +1,139 @@
+"""The memory: what moved is carried along, slots age in growing steps, and a window costs the same whatever its length."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the model needs the extra `train`")
+
+from small_model import maps, nothing_remembered, small, told
+
+from mmsense_ros.model.export import OneInstruction
+from mmsense_ros.model.memory import CONTENT, ENTRY, REACH, SLOTS, carry, remember
+from mmsense_ros.model.mmsense import MMSense
+from mmsense_ros.model.tokenizers import CELLS
+
+
+@pytest.fixture(scope="module")
+def model() -> MMSense:
+    return small()
+
+
+def entry(*things: tuple[int, int, float, float, float]) -> torch.Tensor:
+    """Entries (1, SLOTS, ENTRY, *CELLS), all the same, of things (row, column, content, rows/s, columns/s)."""
+    made = torch.zeros(1, SLOTS, ENTRY, *CELLS)
+    for row, column, content, rows, columns in things:
+        made[0, :, :CONTENT, row, column] = content
+        made[0, :, CONTENT, row, column], made[0, :, CONTENT + 1, row, column] = rows, columns
+    return made
+
+
+def carried(made: torch.Tensor, *ages: float) -> list[dict[tuple[int, int], float]]:
+    """What lies where in each slot's first channel after its age."""
+    moved = carry(made, torch.tensor([ages]), torch.float32)
+    assert moved.shape == (1, SLOTS, CONTENT, *CELLS) and torch.equal(moved[:, :, 0], moved[:, :, -1])
+    return [{(int(r), int(c)): round(float(slot[r, c]), 4) for r, c in torch.nonzero(slot > 1e-5)} for slot in moved[0, :, 0]]
+
+
+def test_content_is_carried_by_motion_times_age() -> None:
+    made = entry((5, 10, 1.0, 2.0, -1.5))
+    assert carried(made, 0.0, 0.25, 1.0, 2.0) == [
+        {(5, 10): 1.0},
+        {(5, 9): 0.1875, (5, 10): 0.3125, (6, 9): 0.1875, (6, 10): 0.3125},
+        {(7, 8): 0.5, (7, 9): 0.5},
+        {(9, 7): 1.0},
+    ]
+
+
+def test_things_that_meet_add_up_and_what_leaves_the_view_is_lost() -> None:
+    meeting = entry((5, 10, 1.0, 0.0, 2.0), (5, 14, 0.5, 0.0, -2.0))
+    assert carried(meeting, 1.0, 1.0, 1.0, 0.0) == [{(5, 12): 1.5}] * 3 + [{(5, 10): 1.0, (5, 14): 0.5}]
+    leaving = entry((15, 3, 1.0, 1.0, 0.0), (2, 0, 1.0, 0.0, -0.5))
+    assert carried(leaving, 0.0, 1.0, 0.5, 2.0) == [
+        {(15, 3): 1.0, (2, 0): 1.0},
+        {(2, 0): 0.5},
+        {(15, 3): 0.5, (2, 0): 0.75},
+        {},
+    ]
+
+
+def kept(gaps: list[float]) -> list[list[float]]:
+    """Ages of the filled slots after each snapshot, `gaps` [s] apart; entries bear their time, so that ages are checked."""
+    entries, ages, now, seen = torch.zeros(1, SLOTS, 1, 1, 1, dtype=torch.float64), -torch.ones(1, SLOTS).double(), 0.0, []
+    for gap in gaps:
+        now += gap
+        ages = torch.where(ages >= 0, ages + gap, ages)
+        entries, ages = remember(torch.full((1, 1, 1, 1), now, dtype=torch.float64), entries, ages)
+        filled = ages[0] >= 0
+        assert torch.equal(filled, filled.cummin(dim=0).values), "newest first, then the empty ones"
+        torch.testing.assert_close(now - entries[0, filled, 0, 0, 0], ages[0, filled])
+        seen.append(ages[0, filled].tolist())
+    return seen
+
+
+def test_at_ten_snapshots_a_second_the_slots_cover_four_seconds() -> None:
+    ages = kept([0.1] * 100)
+    assert ages[0] == [0.0] and len(ages[5]) == 2 and len(ages[-1]) == SLOTS
+    for line in ages[50:]:
+        for age, youngest, oldest in zip(line, (0.0, *REACH[:-1]), REACH, strict=True):
+            # An entry may have to wait for the slot before, which keeps its own for half a second.
+            assert youngest <= age <= oldest + REACH[0], line
+
+
+def test_gaps_keep_the_slots_in_growing_ages() -> None:
+    gaps = (0.03 + 1.5 * torch.rand(200, generator=torch.Generator().manual_seed(0)) ** 3).tolist()
+    for line in kept([*gaps[:100], 30.0, *gaps[100:]]):
+        assert line == sorted(set(line))
+    assert kept([3.0] * 6)[-1] == pytest.approx([0.0, 3.0, 6.0, 9.0])
+
+
+@torch.no_grad()
+def test_a_window_is_answered_as_snapshots_that_came_one_by_one(model: MMSense) -> None:
+    times = [0.0, 0.3, 0.9, 2.0, 2.1, 4.5, 7.0]
+    seen, count, deployed = maps(len(times)), len(times), OneInstruction(model)
+    memory, age = torch.zeros(1, SLOTS, ENTRY, *CELLS), -torch.ones(1, SLOTS)
+    which, which_age = torch.zeros(1, SLOTS, 1, 1, 1), age
+    earlier, ages, one_by_one = torch.zeros(count, SLOTS, dtype=torch.int64), torch.zeros(count, SLOTS), []
+    for index, gap in enumerate(torch.tensor(times).diff(prepend=torch.zeros(1))):
+        age, which_age = (torch.where(old >= 0, old + gap, old) for old in (age, which_age))
+        earlier[index], ages[index] = which[0, :, 0, 0, 0].long(), which_age[0]
+        inputs = [content[index : index + 1] for content in seen.values()]
+        *answers, memory, age = deployed(*inputs, torch.ones(1, 3), told(1)[:, 0], memory, age)
+        which, which_age = remember(torch.full((1, 1, 1, 1), float(index)), which, which_age)
+        one_by_one.append(answers)
+    assert (ages >= 0).sum() > 12, "most of them have a past"
+    together = model(seen, torch.ones(count, 3), told(1).expand(count, -1, -1), earlier, ages)
+    forgetful = model(seen, torch.ones(count, 3), told(1).expand(count, -1, -1), *nothing_remembered(count))
+    for place, name in enumerate(("gate", *model.branches)):
+        expected = torch.cat([answers[place] for answers in one_by_one])
+        torch.testing.assert_close(together[name].reshape(expected.shape), expected, atol=1e-4, rtol=1e-4)
+    assert (together["objects"] - forgetful["objects"])[1:].abs().amax(dim=(1, 2)).min() > 1e-3
+
+
+@torch.no_grad()
+def test_an_empty_slot_has_no_influence_and_a_filled_one_has(model: MMSense) -> None:
+    deployed, memory = OneInstruction(model), torch.randn(1, SLOTS, ENTRY, *CELLS, generator=torch.Generator().manual_seed(1))
+
+    def answers(memory: torch.Tensor, *ages: float) -> list[torch.Tensor]:
+        return deployed(*maps().values(), torch.ones(1, 3), told(1)[:, 0], memory, torch.tensor([ages]))[:-2]
+
+    blank = answers(torch.zeros_like(memory), -1, -1, -1, -1)
+    for here, there in zip(answers(memory, -1, -1, -1, -1), blank, strict=True):
+        assert torch.equal(here, there)
+    objects = 1 + list(model.branches).index("objects")
+    for slot in range(SLOTS):
+        ages = [0.5 if other == slot else -1.0 for other in range(SLOTS)]
+        remembered = answers(memory, *ages)[objects]
+        assert (remembered - blank[objects]).abs().max() > 1e-3
+        ages[slot] = 0.8
+        assert (remembered - answers(memory, *ages)[objects]).abs().max() > 1e-3, "how old it is makes a difference"
+
+
+@torch.no_grad()
+def test_a_window_of_any_length_has_the_same_shapes(model: MMSense) -> None:
+    deployed, memory, age = OneInstruction(model), torch.zeros(1, SLOTS, ENTRY, *CELLS), -torch.ones(1, SLOTS)
+    for _ in range(6):
+        outputs = deployed(*maps().values(), torch.ones(1, 3), told(1)[:, 0], memory, age)
+        *_, memory, age = outputs
+        assert memory.shape == (1, 4, 16, 16, 32) and age.shape == (1, 4)
+        age = torch.where(age >= 0, age + 1, age)
