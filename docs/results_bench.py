@@ -35,6 +35,7 @@ from mmsense_ros.training.train import train
 from mmsense_ros.training.wording import embedded
 
 SEEDS = 3
+BRIEF = 0.98  #: decay of the weights' average in runs of a few hundred steps
 NEAR = 50.0  #: [m] within which vehicles are to be found
 FULL, SHIPPED = "mmsense", "shipped"  #: the run of the recipe as it is; the model that was trained elsewhere
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -65,7 +66,7 @@ class Bench:
         self.entries = yaml.safe_load(recipe.read_text())
         self.entries = merged(self.entries, {"data": {"cache": self.base.data.cache or str(out / "data")}})
         if snapshots is not None:
-            self.entries |= {"round": snapshots, "rounds": 1, "minutes": math.inf}
+            self.entries |= {"round": snapshots, "rounds": 1, "minutes": math.inf, "average": BRIEF}
         self.cache = Path(self.entries["data"]["cache"])
         self.encode = cache(SentenceEncoder().encode)
 
@@ -83,9 +84,9 @@ class Bench:
             raise ConfigError(f"{recipe} is not what is asked for now; delete {folder}, or name another --out")
         folder.mkdir(parents=True, exist_ok=True)
         recipe.write_text(text)
-        if not (folder / "mmsense.json").is_file():  # the last that a training writes
+        if not (folder / "model.safetensors").is_file():  # the last that such a training writes
             print(f"training {folder}", file=sys.stderr)
-            train(recipe, folder)
+            train(recipe, folder, export=False)
         return name
 
     def folder(self, name: str) -> Path:
@@ -121,15 +122,15 @@ class Bench:
             scored["pointed"] = pointed(np.concatenate(cells), data, card.anchors)
         return scored | sets(answered, card) | nearby(answered, card)
 
-    def streets(self, **data: Any) -> list[Prepared]:
-        """The test streets, an equal part a seed, simulated anew with `data` changed if there is any."""
+    def streets(self, few: int | None = None, **data: Any) -> list[Prepared]:
+        """The test streets, an equal part a seed (the first `few` of it), simulated anew with `data` changed if there is any."""
         recipe = replace(self.base, data=replace(self.base.data, cache=str(self.cache)))
         if data:
             alone = {"train": 0, "validation": 0, "calibration": 0, "seed": self.test_seed}
             recipe = replace(recipe, data=replace(recipe.data, **alone | data))
         test = Prepared(prepare(recipe, self.cache)["test"])
         numbers = np.array_split(np.unique(test.street), SEEDS)
-        return [part(test, np.flatnonzero(np.isin(test.street, some))) for some in numbers]
+        return [part(test, np.flatnonzero(np.isin(test.street, some[:few]))) for some in numbers]
 
     @property
     def shown(self) -> str:
