@@ -1,4 +1,4 @@
-"""The instruction as a vision-LLM hears it: text to token ids, and those to what the engine's `prefix_*` inputs hold, once an instruction."""
+"""The instruction as a vision-LLM hears it: text to tokens, these once an instruction to the engine's `prefix_*` inputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def token_ids(tokenizer, text: str) -> np.ndarray:
-    """Ids (LENGTH,) int64 of the prompt with the instruction `text`, padded on the left with -1; `tokenizer` a `tokenizers.Tokenizer`."""
+    """Ids (LENGTH,) int64 of the prompt with the instruction `text`, -1 before it where it is short, by a `Tokenizer`."""
     ids = tokenizer.encode(PROMPT.format(normalized(text)).strip()).ids
     if len(ids) > LENGTH:
         log.warning("only the first %d tokens of the instruction '%s' are heard; shorten it", LENGTH, text)

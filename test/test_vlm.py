@@ -1,4 +1,4 @@
-"""The vision-LLM backbone, on tiny random checkpoints of each family: what `transformers` sees, learning, masking, files, ONNX."""
+"""The vision-LLM backbone on tiny checkpoints of each family: what `transformers` sees, learning, masking, files, ONNX."""
 
 from __future__ import annotations
 
@@ -193,6 +193,8 @@ def test_maps_and_words_reach_the_tasks_through_the_language_model(checkpoints: 
     for change in [*changes, {"maps": inputs["maps"] | {"lidar": shown["lidar"]}}]:
         for before, after in zip(plain, fused(**change), strict=True):
             assert (before[:, -4:] - after[:, -4:]).abs().max() > 1e-4
+    deaf = build(checkpoints(family), instruction=False)
+    assert torch.equal(deaf(**inputs)["beam"], deaf(**inputs | {"ids": told("left car")[None]})["beam"])
 
 
 @torch.no_grad()

@@ -71,7 +71,7 @@ def example(card: ModelCard) -> dict[str, Tensor]:
 def export_model(model: MMSense, card: ModelCard, out: Path) -> ModelCard:
     """Writes `out` (.onnx, weights inside, checked) and its card; returns the card as written.
 
-    A vision-LLM's part that reads instructions and its tokenizer lie beside it (prefix.py); weights beyond LARGE in files `*.data`.
+    A vision-LLM's part that reads instructions and its tokenizer lie beside it (prefix.py), weights beyond LARGE in `*.data`.
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)

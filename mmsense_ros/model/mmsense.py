@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 class ModelConfig:
     """Sizes of the network, and its mechanisms, each of which can be switched off to see what it is worth.
 
-    `fuse` false leaves out the backbone: tasks read the tokens as they come, concatenated. `backbone` "vlm" is a vision-LLM instead of
-    the "compact" one (model/vlm): `vlm` names its checkpoint, a folder or a hub name, `lora` is the rank of what it learns, `pixels` a
-    side of the images it is shown (0: what its tower was trained with).
+    `fuse` false leaves out the compact backbone: tasks read the tokens as they come, concatenated. `backbone` "vlm" is a
+    vision-LLM instead of the "compact" one (model/vlm): `vlm` names its checkpoint, a folder or a hub name, `lora` is the rank of
+    what it learns, `pixels` a side of the images it is shown (0: what its tower was trained with).
     """
 
     model: int = 128
@@ -159,7 +159,9 @@ class MMSense(nn.Module):
         cells = sight.cells + past
         recalled = self.recall(past).flatten(2).transpose(1, 2) + self.recalled()
         if self.config.backbone == "vlm":
-            layers, valid, group, azimuth = self.backbone(sight.tokens, sight.seen, recalled, words, prefix)
+            keys, values, mask = prefix
+            heard = keys, values, mask * self.config.instruction
+            layers, valid, group, azimuth = self.backbone(sight.tokens, sight.seen, recalled, words, heard)
         else:
             layers, valid, group, azimuth = self._fuse(sight, recalled, words)
         appearance, ahead = self.appearance(cells), self.ahead(cells)
@@ -183,7 +185,7 @@ class MMSense(nn.Module):
         return {"gate": sight.gate} | answers | understood
 
     def _fuse(self, sight: Sight, recalled: Tensor, words: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        """The compact backbone's layers, which of their tokens are valid, their groups, and the azimuths of the sensing ones."""
+        """The compact backbone's layers, which of their tokens are valid, their groups, the azimuths of the sensing ones."""
         sensing = torch.cat([sight.tokens, recalled], dim=1)
         tokens = torch.cat([sensing, words.flatten(1, 2)], dim=1)
         always = torch.ones(len(tokens), tokens.shape[1] - sight.seen.shape[1], dtype=torch.bool, device=tokens.device)

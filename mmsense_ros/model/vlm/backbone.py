@@ -30,13 +30,13 @@ class VisionLanguageBackbone(nn.Module):
 
         image token = gate * tower(map) + modality + azimuth;  memory and query tokens = W the compact model's
 
-    with the images of missing modalities masked. Where the language model reads images by cross-attention (Llama-3.2-Vision), the
-    sequence is [instruction | memory | queries]. Every instruction has a sequence of its own, also in training.
+    with the images of missing modalities masked. Where the language model reads images by cross-attention (Llama-3.2-Vision),
+    the sequence is [instruction | memory | queries]. Every instruction has a sequence of its own, also in training.
     """
 
     def __init__(self, name: str, lora: int, pixels: int, width: int, depths: int) -> None:
-        """`name` a folder or a hub name, `lora` the rank (0: none), `pixels` a side of the images (0: what the tower was trained with),
-        `width` of the tasks' tokens, `depths` how many layers tasks read.
+        """`name` a folder or a hub name, `lora` the rank (0: none), `pixels` a side of the images (0: what the tower was
+        trained with), `width` of the tasks' tokens, `depths` how many layers tasks read.
 
         Raises ModelError if the checkpoint cannot be used (checkpoint.py).
         """
@@ -92,10 +92,10 @@ class VisionLanguageBackbone(nn.Module):
     def forward(
         self, images: Tensor, seen: Tensor, recalled: Tensor, words: Tensor, prefix: Prefix
     ) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        """Layers (B, K T, d) each, which of their tokens are valid (B, K T), their groups (K T,), azimuths of the sensing ones (N,).
+        """Layers (B, K T, d) each, which of their tokens are valid (B, K T), their groups (K T,), azimuths of sensing ones (N,).
 
-        `images` and `seen` from `look`; `recalled` (B, R, d) the memory's tokens, `words` (B, K, n, d) the instructions', `prefix` of
-        B K instructions. Each instruction's N sensing tokens come first, then its n own; whole-scene tasks read the first one's.
+        `images` and `seen` from `look`; `recalled` (B, R, d) the memory's tokens, `words` (B, K, n, d) the instructions',
+        `prefix` of B K instructions. Of each instruction, N sensing tokens come first, then n own; whole-scene tasks read the first's.
         """
         batch, count = words.shape[:2]
         images, seen, recalled = (tensor.repeat_interleave(count, dim=0) for tensor in (images, seen, recalled))
@@ -118,7 +118,7 @@ class VisionLanguageBackbone(nn.Module):
 
 
 def _azimuths(tower: QwenTower | IdeficsTower | MllamaTower) -> Tensor:
-    """Azimuths (modalities, tokens) 0..1, left to right: columns of a 90 degree wide camera image, and equal steps of polar maps."""
+    """Azimuths (modalities, tokens) 0..1, left to right: columns of a 90 degree wide image, and equal steps of polar maps."""
     column = (torch.arange(tower.columns) + 0.5) / max(tower.columns, 1)
     camera = 0.5 - torch.atan(1 - 2 * column) * 2 / torch.pi
     return torch.stack([camera, column, column]).repeat(1, tower.rows)

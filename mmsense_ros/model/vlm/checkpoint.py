@@ -12,7 +12,7 @@ from transformers.utils import cached_file
 
 from mmsense_ros.errors import ModelError
 
-REMEDY = "name a folder with config.json, tokenizer.json and *.safetensors, or a hub name while online, as `vlm` in the recipe's model"
+REMEDY = "name a folder with config.json, tokenizer.json and *.safetensors, or a hub name while online, as `vlm` in the recipe"
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def load_checkpoint(name: str, families: tuple[str, ...]) -> PreTrainedModel:
         if kind not in families:
             raise ModelError(f"vision-LLM {name} is a {kind}; use one of the families {', '.join(families)}")
         model, report = AutoModel.from_pretrained(place, dtype="auto", attn_implementation="sdpa", output_loading_info=True)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"vision-LLM {name} cannot be loaded ({_first_line(error)}); {REMEDY}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])

@@ -14,7 +14,7 @@ ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj")  #: linear layers of every at
 
 
 class Prefix(NamedTuple):
-    """What the language model keeps of an instruction: `keys`, `values` (B, layers, heads, P, size) and `mask` (B, P), 1 for words."""
+    """What is kept of an instruction: `keys`, `values` (B, layers, heads, P, size), and `mask` (B, P), 1 for words."""
 
     keys: Tensor
     values: Tensor
@@ -41,9 +41,10 @@ class Language(nn.Module):
 
         W x + (alpha / rank) B A x,  alpha = 2 rank, A and B learned, for the projections of every attention.
 
-    Sequence models (`cross` false) are shown [prefix | images | queries]. Llama-3.2-Vision (`cross` true) is shown [prefix | queries], and
-    the queries read the images in its cross-attention layers; the prefix skips these, as text before an image does not see it.
-    While `sparing`, a layer is run again for its gradient instead of being kept (Chen et al. 2016, arXiv:1604.06174).
+    Sequence models (`cross` false) are shown [prefix | images | queries]. Llama-3.2-Vision (`cross` true) is shown [prefix |
+    queries], and the queries read the images in its cross-attention layers; the prefix skips these, as text before an image
+    does not see it. While `sparing`, a layer is run again for its gradient instead of being kept (Chen et al. 2016,
+    arXiv:1604.06174).
     """
 
     sparing = False
@@ -89,8 +90,8 @@ class Language(nn.Module):
     ) -> list[Tensor]:
         """Hidden states (B, T, width) at several depths, shallow to deep, of `tokens` (B, T, width).
 
-        `valid` (B, T) bool, which of them may be seen; `places` (T,) or (3, T), positions counted from the prefix's end; `images`
-        (B, V, width) and `seen` (B, V) bool, what cross-attention reads.
+        `valid` (B, T) bool, which of them may be seen; `places` (T,) or (3, T), positions counted from the prefix's end;
+        `images` (B, V, width) and `seen` (B, V) bool, what cross-attention reads.
         """
         keys, values, mask = prefix
         past = Past(dict(zip(self.selfish, zip(keys.unbind(1), values.unbind(1)), strict=True)))
@@ -120,7 +121,7 @@ class Language(nn.Module):
             yield index, hidden
 
     def _causal(self, visible: Tensor, count: int) -> Tensor:
-        """Bias (B, 1, T, P + T) of the last T = `count` of the tokens `visible` (B, P + T) bool: each sees itself and those before."""
+        """Bias (B, 1, T, P + T) of the last T = `count` of the tokens `visible` (B, P + T): each sees those up to itself."""
         place = torch.arange(visible.shape[1], device=visible.device)
         before = place <= place[-count:, None]
         return self._bias(visible[:, None, None] & before)

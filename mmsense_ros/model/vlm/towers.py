@@ -1,7 +1,7 @@
 """Vision towers: an image in, the tokens that the vision-LLM's language model would be shown, out.
 
-Each tower is the checkpoint's own modules, frozen, called with images of one size so that the whole can be exported; `pixels` is
-their side, 0 for what the tower was trained with.
+Each tower is the checkpoint's own modules, frozen, called with images of one size so that the whole can be exported; `pixels`
+is their side, 0 for what the tower was trained with.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Tower(nn.Module):
         return (square - self.mean) / self.std
 
     def places(self, images: int) -> Tensor:
-        """Positions in the language model's sequence (tokens,) of so many images after each other, or (3, tokens): time, row, column."""
+        """Positions (tokens,) in the language model's sequence of so many images, or (3, tokens): time, row, column."""
         return torch.arange(images * self.tokens)
 
 
@@ -102,7 +102,7 @@ class QwenTower(Tower):
 
 class IdeficsTower(Tower):
     """SmolVLM and Idefics3 (Marafioti et al. 2025, arXiv:2504.05299; Laurencon et al. 2024, arXiv:2408.12637): SigLIP, then
-    squares of neighbouring patches joined into one token. Patches of a smaller image take the places they would have in a large one."""
+    squares of neighbouring patches joined into one token. Smaller images are spread over the same places."""
 
     def __init__(self, model: PreTrainedModel, pixels: int) -> None:
         config, joined = model.config.vision_config, model.config.scale_factor
@@ -125,8 +125,8 @@ class IdeficsTower(Tower):
 
 
 class MllamaTower(Tower):
-    """Llama-3.2-Vision (Grattafiori et al. 2024, arXiv:2407.21783): an image is the first of four tiles, the others are empty, as in its
-    training; one token stands for the whole image, then come the patches."""
+    """Llama-3.2-Vision (Grattafiori et al. 2024, arXiv:2407.21783): an image is the first of four tiles, the others are empty, as
+    in its training; one token stands for the whole image, then come the patches."""
 
     def __init__(self, model: PreTrainedModel, pixels: int) -> None:
         config = model.config.vision_config
