@@ -92,10 +92,11 @@ class VisionLanguageBackbone(nn.Module):
     def forward(
         self, images: Tensor, seen: Tensor, recalled: Tensor, words: Tensor, prefix: Prefix
     ) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        """Layers (B, K T, d) each, which of their tokens are valid (B, K T), their groups (K T,), azimuths of sensing ones (N,).
+        """Layers (B, K T, d) each, which tokens are valid (B, K T), their groups (K T,), azimuths of the sensing ones (N,).
 
         `images` and `seen` from `look`; `recalled` (B, R, d) the memory's tokens, `words` (B, K, n, d) the instructions',
-        `prefix` of B K instructions. Of each instruction, N sensing tokens come first, then n own; whole-scene tasks read the first's.
+        `prefix` of B K instructions. Of each instruction, N sensing tokens come first, then n own; whole-scene tasks read those of
+        the first one.
         """
         batch, count = words.shape[:2]
         images, seen, recalled = (tensor.repeat_interleave(count, dim=0) for tensor in (images, seen, recalled))

@@ -61,7 +61,7 @@ class Language(nn.Module):
         self.decoder = decoder
         self.crossing = frozenset(getattr(decoder, "cross_attention_layers", ()))
         count = len(decoder.layers)
-        self.selfish = [index for index in range(count) if index not in self.crossing]  #: layers that attend to the sequence
+        self.serial = [index for index in range(count) if index not in self.crossing]  #: layers that attend to the sequence
         self.taken = {count * (depth + 1) // depths - 1 for depth in range(depths)}  #: layers whose results are returned
 
     @property
@@ -82,7 +82,7 @@ class Language(nn.Module):
         place = torch.arange(ids.shape[1], device=ids.device)
         for _ in self._layers(hidden, self._causal(mask, ids.shape[1]), place, past):
             pass
-        keys, values = (torch.stack([past.added[index][part] for index in self.selfish], dim=1) for part in (0, 1))
+        keys, values = (torch.stack([past.added[index][part] for index in self.serial], dim=1) for part in (0, 1))
         return Prefix(keys, values, mask.float())
 
     def forward(
@@ -94,7 +94,7 @@ class Language(nn.Module):
         `images` (B, V, width) and `seen` (B, V) bool, what cross-attention reads.
         """
         keys, values, mask = prefix
-        past = Past(dict(zip(self.selfish, zip(keys.unbind(1), values.unbind(1)), strict=True)))
+        past = Past(dict(zip(self.serial, zip(keys.unbind(1), values.unbind(1)), strict=True)))
         bias = self._causal(torch.cat([mask > 0.5, valid], dim=1), tokens.shape[1])
         reading = self._bias(seen[:, None, None]) if self.cross else None
         states = self._layers(tokens.to(self.dtype), bias, places + mask.shape[1], past, images.to(self.dtype), reading)

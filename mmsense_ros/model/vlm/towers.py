@@ -125,8 +125,8 @@ class IdeficsTower(Tower):
 
 
 class MllamaTower(Tower):
-    """Llama-3.2-Vision (Grattafiori et al. 2024, arXiv:2407.21783): an image is the first of four tiles, the others are empty, as
-    in its training; one token stands for the whole image, then come the patches."""
+    """Llama-3.2-Vision (Grattafiori et al. 2024, arXiv:2407.21783): an image is the first of four tiles, the others are empty,
+    as in its training; one token stands for the whole image, then come the patches."""
 
     def __init__(self, model: PreTrainedModel, pixels: int) -> None:
         config = model.config.vision_config
