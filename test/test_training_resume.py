@@ -1,0 +1,73 @@
+"""A training that was killed goes on as if it had not been."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+pytest.importorskip("lightning", reason="training needs the extra `train`")
+
+from safetensors.torch import load_file
+from small_streets import stand_in, write_recipe
+
+from mmsense_ros.errors import ConfigError
+from mmsense_ros.training import train as training
+from mmsense_ros.training.learner import Learner
+from mmsense_ros.training.train import train
+
+
+@pytest.fixture(autouse=True)
+def streets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    return stand_in(monkeypatch)
+
+
+def log_of(out: Path) -> list[dict[str, str]]:
+    """The lines of a log, but for what the clock says."""
+    with (out / "log.csv").open() as file:
+        return [line | {"minutes": ""} for line in csv.DictReader(file)]
+
+
+def test_a_killed_run_ends_as_one_never_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = write_recipe(tmp_path, ("rounds: 2", "rounds: 3"))
+    train(recipe, tmp_path / "whole", export=False)
+    step = Learner.training_step
+
+    def killed(self: Learner, batch: object, index: int) -> torch.Tensor:
+        if self.global_step == 6:  # of 4 a round: in the middle of the second
+            raise RuntimeError("power cut")
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Learner, "training_step", killed)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(recipe, tmp_path / "resumed", export=False)
+    monkeypatch.setattr(Learner, "training_step", step)
+    train(recipe, tmp_path / "resumed", export=False)
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    logs = [log_of(tmp_path / name) for name in ("whole", "resumed")]
+    assert logs[0] == logs[1] and len(logs[0]) == 3
+
+
+def test_a_run_interrupted_after_its_last_round_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise RuntimeError("power cut")
+
+    recipe, out, real = write_recipe(tmp_path), tmp_path / "out", training.calibrate
+    monkeypatch.setattr(training, "calibrate", interrupted)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(recipe, out, export=False)
+    assert (out / "checkpoint.pt").is_file()
+    monkeypatch.setattr(training, "calibrate", real)
+    train(recipe, out, export=False)
+    assert [line["round"] for line in log_of(out)] == ["1", "2"]
+    assert (out / "model.safetensors").is_file() and not (out / "checkpoint.pt").exists()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint.pt").write_bytes(b"half a file")
+    with pytest.raises(ConfigError, match="checkpoint.pt cannot be resumed.*delete it"):
+        train(write_recipe(tmp_path), tmp_path / "out")

@@ -1,0 +1,80 @@
+"""A training: it learns, leaves what it promises, stops early, and starts from another with parts frozen."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+pytest.importorskip("lightning", reason="training needs the extra `train`")
+
+from safetensors.torch import load_file
+from small_streets import stand_in, write_recipe
+
+from mmsense_ros.model_card import ModelCard
+from mmsense_ros.training import train as training
+from mmsense_ros.training.train import train
+
+
+@pytest.fixture(autouse=True)
+def streets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    return stand_in(monkeypatch)
+
+
+def log_of(out: Path) -> list[dict[str, str]]:
+    with (out / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_leaves_a_model_that_can_be_opened(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="the export needs the extra `train`")
+    out = tmp_path / "out"
+    card = train(write_recipe(tmp_path), out)
+    assert ModelCard.load(out / "mmsense.onnx") == card
+    result = json.loads((out / "figures.json").read_text())
+    assert card.figures["dba"] == pytest.approx(result["dba"], abs=1e-4) and result["terminals"] == result["snapshots"] == 12
+    assert (out / "model.safetensors").is_file() and not (out / "checkpoint.pt").exists()
+    log = log_of(out)
+    assert [line["round"] for line in log] == ["1", "2"]
+    assert float(log[1]["loss_people"]) < float(log[0]["loss_people"])
+    assert list((out / "tensorboard").glob("events.*"))
+
+
+def test_without_export_only_weights_are_left(tmp_path: Path) -> None:
+    train(write_recipe(tmp_path, ("rounds: 2", "rounds: 1")), tmp_path / "out", export=False)
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == ["data", "log.csv", "model.safetensors", "tensorboard"]
+
+
+@pytest.mark.parametrize(("limit", "rounds"), [("minutes: .inf\npatience: 1", 2), ("minutes: 0.0001", 1)])
+def test_training_stops_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, rounds: int) -> None:
+    falling = iter(range(9, 0, -1))
+    monkeypatch.setattr(training, "worth", lambda result: float(next(falling)))
+    train(write_recipe(tmp_path, ("rounds: 2", "rounds: 9"), ("minutes: .inf", limit)), tmp_path / "out", export=False)
+    assert len(log_of(tmp_path / "out")) == rounds
+
+
+def test_the_best_round_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worths = iter((2.0, 1.0))
+    monkeypatch.setattr(training, "worth", lambda result: next(worths))
+    train(write_recipe(tmp_path), tmp_path / "first", export=False)
+    worths = iter((1.0, 1.0))
+    train(write_recipe(tmp_path), tmp_path / "last", export=False)
+    first, last = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "last"))
+    assert not all(torch.equal(first[name], last[name]) for name in first), "of equals the later is kept"
+
+
+def test_a_start_learns_on_and_what_is_frozen_does_not(tmp_path: Path) -> None:
+    short = ("rounds: 2", "rounds: 1")
+    train(write_recipe(tmp_path, short), tmp_path / "first", export=False)
+    start = tmp_path / "first" / "model.safetensors"
+    recipe = write_recipe(tmp_path, short)
+    recipe.write_text(f"{recipe.read_text()}\nstart: {start}\nfreeze: [tokenizers, backbone]\n")
+    train(recipe, tmp_path / "second", export=False)
+    first, second = load_file(start), load_file(tmp_path / "second" / "model.safetensors")
+    weights = [name for name in first if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    learned = {name.split(".")[0] for name in weights if not torch.equal(first[name], second[name])}
+    assert "branches" in learned and not learned & {"tokenizers", "backbone"}
