@@ -225,7 +225,8 @@ class Rounds(lightning.Callback):
     def _write(self, trainer: lightning.Trainer) -> None:
         """The whole log, so that rounds of a run killed before its checkpoint do not stand in it twice."""
         with (self.out / "log.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(self.history[0]))
+            columns = dict.fromkeys(name for row in self.history for name in row)  # a resumed run may know more figures
+            writer = csv.DictWriter(file, list(columns))
             writer.writeheader()
             writer.writerows({name: f"{value:.5g}" for name, value in row.items()} for row in self.history)
         for logger in trainer.loggers:
