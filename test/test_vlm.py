@@ -29,7 +29,9 @@ from mmsense_ros.model.tokenizers import CELLS
 from mmsense_ros.model.vlm.export import ReadInstruction
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.prefix import LENGTH, InstructionPrefix, prefix_path, token_ids, tokenizer_path
+from mmsense_ros.share import shared_file
 from mmsense_ros.tasks import load_tasks
+from mmsense_ros.training.recipe import load_recipe
 
 KINDS = ("qwen2_5_vl", "smolvlm", "mllama")  #: one of each way to show a language model images
 TASKS = load_tasks()
@@ -257,6 +259,11 @@ def test_a_checkpoint_that_cannot_be_used_is_named(checkpoints: Callable[[str], 
         build(checkpoints("mllama"), pixels=28)
     with pytest.raises(ModelError, match="has 2 layers; set `layers`"):
         build(checkpoints("smolvlm"), layers=3)
+
+
+def test_the_shipped_recipe_is_for_the_streets_of_the_compact_one() -> None:
+    recipe, compact = (load_recipe(shared_file(f"config/{name}.yaml")) for name in ("train_vlm", "train"))
+    assert ModelConfig(**recipe.model).backbone == "vlm" and recipe.data == compact.data
 
 
 class Fuse(nn.Module):

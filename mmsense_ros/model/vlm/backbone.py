@@ -95,8 +95,8 @@ class VisionLanguageBackbone(nn.Module):
         """Layers (B, K T, d) each, which tokens are valid (B, K T), their groups (K T,), azimuths of the sensing ones (N,).
 
         `images` and `seen` from `look`; `recalled` (B, R, d) the memory's tokens, `words` (B, K, n, d) the instructions',
-        `prefix` of B K instructions. Of each instruction, N sensing tokens come first, then n own; whole-scene tasks read those of
-        the first one.
+        `prefix` of B K instructions. Of each instruction, N sensing tokens come first, then n own; whole-scene tasks read
+        those of the first one.
         """
         batch, count = words.shape[:2]
         images, seen, recalled = (tensor.repeat_interleave(count, dim=0) for tensor in (images, seen, recalled))
