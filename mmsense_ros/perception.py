@@ -15,29 +15,47 @@ from mmsense_ros.conformal import sweep_set
 from mmsense_ros.engine import SHIPPED_MODEL, Engine, open_engine
 from mmsense_ros.errors import MMSenseError, ModelError
 from mmsense_ros.model_card import ModelCard
+from mmsense_ros.prefix import INPUTS as PREFIX_INPUTS
+from mmsense_ros.prefix import InstructionPrefix
 from mmsense_ros.sensing import BeamForecast, ModalityState, Sensing
 from mmsense_ros.sensors import build_maps
-from mmsense_ros.snapshot import MODALITIES, Snapshot
+from mmsense_ros.sentence import SentenceEncoder
+from mmsense_ros.snapshot import MODALITIES, NANOSECONDS, Snapshot
 
-INPUTS = frozenset((*MODALITIES, "available", "instruction"))
-OUTPUTS = frozenset(("gate", "beam", "blockage", "pathloss", "objects", "people", "traffic"))
+INPUTS = frozenset((*MODALITIES, "available", "instruction", "memory", "memory_age"))
+ANSWERS = ("gate", "beam", "blockage", "pathloss", "objects", "traffic", "people", "activity")
+OUTPUTS = frozenset((*ANSWERS, "memory_next", "memory_age_next"))
+FORGETTING = 8.0  #: [s] after so long a silence nothing remembered is of use
 DEEPEST_LOSS = 20.0  #: [dB] off-beam side lobes and reflections keep real losses from growing beyond this
 
 
 class Perception:
     """The whole way from readings to calibrated answers, for one calibration. Not safe for concurrent calls.
 
+    It remembers what the last snapshots looked like, and forgets when time jumps back, stands still for long, or `forget` is called.
     Raises ModelError if the engine's model has not the inputs and outputs this version knows.
     """
 
-    def __init__(self, engine: Engine, card: ModelCard, calibration: Calibration) -> None:
-        for kind, wanted, there in (("inputs", INPUTS, set(engine.inputs)), ("outputs", OUTPUTS, set(engine.outputs))):
+    def __init__(
+        self,
+        engine: Engine,
+        card: ModelCard,
+        calibration: Calibration,
+        prefix: InstructionPrefix | None = None,
+        sentences: SentenceEncoder | None = None,
+    ) -> None:
+        """`prefix` reads instructions for a model whose backbone is a vision-LLM."""
+        inputs = INPUTS.union(PREFIX_INPUTS) if prefix else INPUTS
+        for kind, wanted, there in (("inputs", inputs, set(engine.inputs)), ("outputs", OUTPUTS, set(engine.outputs))):
             if wanted != there:
                 fault = f"the model is of another version: its {kind} differ in {', '.join(sorted(wanted ^ there))}"
                 raise ModelError(f"{fault}; export it again with `mmsense export`")
         self.engine, self.card, self.calibration = engine, card, calibration
         self._inputs = {name: np.zeros_like(buffer) for name, buffer in engine.inputs.items()}
-        self._instruction: str | None = None
+        self._sentences = sentences or SentenceEncoder()
+        self._prefix = prefix
+        self._stamp = 0
+        self.forget()
 
     @classmethod
     def open(
@@ -46,12 +64,15 @@ class Perception:
         """Open `model` (default: the one shipped in this package) and its card. Raises ModelError, EngineError."""
         path = Path(model) if model else SHIPPED_MODEL
         card = ModelCard.load(path)
-        return cls(open_engine(path, engine, precision, threads), card, calibration)
+        running = open_engine(path, engine, precision, threads)
+        prefix = InstructionPrefix(path, engine, threads) if set(PREFIX_INPUTS) <= set(running.inputs) else None
+        return cls(running, card, calibration, prefix)
 
     def __call__(self, snapshot: Snapshot, instruction: str = "") -> Sensing:
         """Answer `instruction` about `snapshot`; missing modalities get gate 0.
 
-        Raises MMSenseError if no reading is there that the model knows, CalibrationError if one's extrinsics are missing.
+        Raises MMSenseError if no reading is there that the model knows, CalibrationError if one's extrinsics are missing, ModelError
+        if the instruction needs a sentence encoder that is not installed.
         """
         available = [name in snapshot.readings and name in self.card.modalities for name in MODALITIES]
         if not any(available):
@@ -62,11 +83,14 @@ class Perception:
         for name, there in zip(MODALITIES, available, strict=True):
             self._inputs[name][0] = maps[name] if there else 0.0
         self._inputs["available"][0] = available
-        if instruction != self._instruction:
-            self._inputs["instruction"][0] = self.card.vocabulary.encode(instruction)
-            self._instruction = instruction
+        self._inputs["instruction"][0] = self._sentences.encode(instruction)
+        if self._prefix:
+            self._inputs.update(self._prefix.prefix(instruction))
+        self._grow_older(snapshot.stamp)
         mapped = time.perf_counter()
         outputs = self.engine.run(self._inputs)
+        for name in ("memory", "memory_age"):
+            self._inputs[name][...] = outputs[f"{name}_next"]
         inferred = time.perf_counter()
         answers = self._answers(outputs)
         gate = np.where(available, outputs["gate"][0], 0.0)
@@ -87,9 +111,35 @@ class Perception:
             **answers,
         )
 
+    def beside(self, calibration: Calibration) -> Perception:
+        """Another one that shares this one's engines, and remembers for itself; this one frees them."""
+        return Perception(self.engine, self.card, calibration, self._prefix, self._sentences)
+
+    def require(self, instruction: str) -> None:
+        """Raises ModelError if `instruction` needs a sentence encoder that is not installed; may be called from any thread."""
+        self._sentences.require(instruction)
+
+    def forget(self) -> None:
+        """Answer the next snapshot as the first one."""
+        self._inputs["memory"][...] = 0.0
+        self._inputs["memory_age"][...] = -1.0
+
     def close(self) -> None:
-        """Free the engine."""
+        """Free the engines."""
         self.engine.close()
+        self._sentences.close()
+        if self._prefix:
+            self._prefix.close()
+
+    def _grow_older(self, stamp: int) -> None:
+        """Ages of what is remembered, at the moment `stamp` [ns]."""
+        passed = (stamp - self._stamp) / NANOSECONDS
+        self._stamp = stamp
+        if 0 <= passed <= FORGETTING:
+            ages = self._inputs["memory_age"]
+            ages[ages >= 0] += passed
+        else:
+            self.forget()
 
     def _answers(self, outputs: dict[str, np.ndarray]) -> dict:
         """The model's numbers as calibrated answers, by the field names of `Sensing`."""
@@ -102,7 +152,9 @@ class Perception:
             "blockage_ahead": blockage[1],
             "pathloss": float(outputs["pathloss"][0, 0]),
             "objects": decode_objects(outputs["objects"][0], card.anchors, card.objects, card.object_threshold),
-            "people": decode_people(outputs["people"][0], card.anchors, card.activities, card.person_threshold),
+            "people": decode_people(
+                outputs["people"][0], outputs["activity"][0], card.anchors, card.activities, card.person_threshold
+            ),
             "traffic": {label: float(n) for label, n in zip(card.objects, outputs["traffic"][0], strict=True)},
         }
 

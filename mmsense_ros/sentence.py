@@ -54,6 +54,12 @@ class SentenceEncoder:
         """
         return self._cached(normalized(text))
 
+    def require(self, text: str) -> None:
+        """Raises the ModelError that `encode` would for want of a package, without encoding; may be called from any thread."""
+        missing = [name for name in (PACKAGE, "onnx", "tokenizers") if importlib.util.find_spec(name) is None]
+        if missing and normalized(text) not in self._known:
+            raise _not_installed(text, f"no package {', '.join(missing)}")
+
     def close(self) -> None:
         """Free the engine; `encode` opens it again."""
         if "_engine" in self.__dict__:
@@ -63,8 +69,7 @@ class SentenceEncoder:
         try:
             embedding = self._known[text].astype(np.float32) if text in self._known else self._run(text)
         except ImportError as error:
-            fault = f"'{text}' is no default instruction, and the sentence encoder is not installed ({error})"
-            raise ModelError(f"{fault}; {REMEDY}, or use an instruction of config/tasks.yaml") from error
+            raise _not_installed(text, error) from error
         embedding.flags.writeable = False
         return embedding
 
@@ -92,6 +97,11 @@ class SentenceEncoder:
             log.warning("%s is damaged; it is made anew", path)
             path.unlink(missing_ok=True)
             return open_engine(encoder_file(), precision="fp32", threads=self._threads)
+
+
+def _not_installed(text: str, why: object) -> ModelError:
+    fault = f"'{text}' is no default instruction, and the sentence encoder is not installed ({why})"
+    return ModelError(f"{fault}; {REMEDY}, or use an instruction of config/tasks.yaml")
 
 
 def _read_table(path: Path) -> dict[str, np.ndarray]:

@@ -11,7 +11,9 @@ SHAPES = {
     "radar": ((1, 3, 128, 64), np.dtype(np.float32)),
     "lidar": ((1, 3, 128, 64), np.dtype(np.float32)),
     "available": ((1, 3), np.dtype(np.float32)),
-    "instruction": ((1, 16), np.dtype(np.int64)),
+    "instruction": ((1, 384), np.dtype(np.float32)),
+    "memory": ((1, 4, 16, 16, 32), np.dtype(np.float32)),
+    "memory_age": ((1, 4), np.dtype(np.float32)),
 }
 
 
@@ -23,8 +25,11 @@ def blank_outputs() -> dict[str, np.ndarray]:
         "blockage": np.zeros((1, 2), np.float32),
         "pathloss": np.full((1, 1), 91.5, np.float32),
         "objects": np.zeros((1, 512, 21), np.float32),
-        "people": np.zeros((1, 512, 8), np.float32),
+        "people": np.zeros((1, 512, 4), np.float32),
+        "activity": np.zeros((1, 512, 4), np.float32),
         "traffic": np.array([[2.0, 1.0, 0.5, 0.0]], np.float32),
+        "memory_next": np.zeros((1, 4, 16, 16, 32), np.float32),
+        "memory_age_next": np.full((1, 4), -1.0, np.float32),
     }
     outputs["objects"][..., 0] = outputs["people"][..., 0] = -20.0
     return outputs

@@ -7,8 +7,7 @@ import time
 
 from parrot import Parrot
 
-from mmsense_ros import perception
-from mmsense_ros.instruction import Vocabulary
+from mmsense_ros import perception, sentence
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.ros import node
 
@@ -27,8 +26,9 @@ class SlowParrot(Parrot):
 
 if __name__ == "__main__":
     delay = float(sys.argv.pop(1))
+    sentence.PACKAGE = "no_such_encoder"  # installed or not, it shall not be
     perception.open_engine = lambda *_: SlowParrot(delay)
-    perception.ModelCard.load = lambda _: ModelCard(vocabulary=Vocabulary(("bus", "red")))
+    perception.ModelCard.load = lambda _: ModelCard()
     code = node.main()
     print("torch imported:", "torch" in sys.modules, flush=True)
     sys.exit(code)

@@ -74,7 +74,7 @@ def truth(stamp: int, best: int, blocked: bool) -> Any:
     )  # fmt: skip
     counts = [build("mmsense_ros/msg/TrafficCount", label=k, count=float(k == "car")) for k in ("car", "van", "bus", "truck")]
     return build(
-        "mmsense_ros/msg/SensingResult", header=header(stamp, "antenna_array"), instruction="serve the car", modalities=[],
+        "mmsense_ros/msg/SensingResult", header=header(stamp, "antenna_array"), instruction="predict the beam for the red car", modalities=[],
         beam=beam(stamp, best, 0.0), beam_ahead=beam(stamp, best, 0.5), horizon=0.5, blockage=float(blocked),
         blockage_ahead=float(blocked), pathloss=90.0, objects=[car], people=[walker], traffic=counts, engine="", precision="",
         latencies=[],
@@ -118,7 +118,7 @@ def write_bag(
     """One frame for each entry of `best`, the strongest beam then; the line of sight is blocked in odd frames."""
     rng = np.random.default_rng(0)
     messages = [(START - 5, "/tf_static", tf_static()), (START - 4, "/camera/camera_info", camera_info())]
-    words = build("std_msgs/msg/String", data="serve the car")
+    words = build("std_msgs/msg/String", data="predict the beam for the red car")
     messages.append((START - 3, "/instruction", words))
     for k, strongest in enumerate(best):
         stamp = START + k * PERIOD

@@ -22,11 +22,10 @@ HERE = Path(__file__).parent
 AROUND = """
 import sys
 from pathlib import Path
-from mmsense_ros.instruction import Vocabulary
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.ros import demo
 demo.NODE = eval(sys.argv[1])
-demo.ModelCard.load = lambda _: ModelCard(vocabulary=Vocabulary(("car",)))
+demo.ModelCard.load = lambda _: ModelCard()
 sys.exit(demo.run(Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])))
 """
 PARROT = (sys.executable, str(HERE / "parrot_node.py"), "0")
@@ -60,7 +59,7 @@ def test_what_comes_back_is_scored_and_drawn(ros_environment, tmp_path: Path):
     done = demo(ros_environment, bag, out)
     assert done.returncode == 0, done.stderr
     assert check(out)["engine"] == {"name": "parrot", "precision": "fp32"}
-    assert "serve the car" in done.stderr  # the live table; the instruction went to the node and back
+    assert "predict the beam for the red car" in done.stderr  # the live table; the instruction went to the node and back
 
 
 def test_a_node_that_ends_too_early_is_reported_with_its_log(ros_environment, tmp_path: Path):

@@ -185,14 +185,13 @@ def small_network(tmp_path_factory):
     pytest.importorskip("torch", reason="torch (extra `train`) is not installed")
     import torch
 
-    from mmsense_ros.instruction import Vocabulary
     from mmsense_ros.model.mmsense import MMSense, ModelConfig, save_model
     from mmsense_ros.model_card import ModelCard
     from mmsense_ros.tasks import load_tasks
 
     torch.manual_seed(0)
-    card, tasks = ModelCard(Vocabulary(("bus", "red"))), load_tasks()
-    model = MMSense(ModelConfig(model=32, heads=2, layers=1), len(card.vocabulary), tasks).eval()
+    card, tasks = ModelCard(), load_tasks()
+    model = MMSense(ModelConfig(model=32, heads=2, layers=1), tasks).eval()
     folder = tmp_path_factory.mktemp("network")
     save_model(model, tasks, card, folder / "model.safetensors")
     (folder / "mmsense.onnx").write_bytes(b"the torch engine does not read it")
@@ -206,15 +205,17 @@ def test_torch_runs_the_weights_beside_the_onnx_file(small_network):
     engine = open_engine(path, "torch", threads=1)
     assert (engine.name, engine.precision) == ("torch", "fp32")
     noise = np.random.default_rng(0)
-    inputs = {k: noise.random(v.shape).astype(np.float32) for k, v in engine.inputs.items() if k != "instruction"}
-    inputs |= {"available": np.array([[1, 0, 1]], np.float32), "instruction": np.eye(1, 16, dtype=np.int64) * 2}
+    inputs = {name: noise.random(buffer.shape).astype(np.float32) for name, buffer in engine.inputs.items()}
+    inputs |= {"available": np.array([[1, 0, 1]], np.float32), "memory_age": np.full((1, 4), -1.0, np.float32)}
     outputs = engine.run(inputs)
     given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    nothing = torch.zeros(1, 4, dtype=torch.int64)
     with torch.inference_mode():
-        wanted = model(given, given["available"], given["instruction"][:, None])
-    assert set(outputs) == set(engine.outputs) == set(wanted) - {"grounding"}  # which only training reads
+        wanted = model(given, given["available"], given["instruction"][:, None], nothing, given["memory_age"])
+    assert set(outputs) == set(engine.outputs) == {"gate", *model.branches, "memory_next", "memory_age_next"}
     np.testing.assert_allclose(outputs["gate"], wanted["gate"].numpy(), atol=1e-6)
     np.testing.assert_allclose(outputs["beam"], wanted["beam"][:, 0].numpy(), atol=1e-5)
+    assert outputs["memory_age_next"].tolist() == [[0.0, -1.0, -1.0, -1.0]]
     assert outputs["gate"][0, 1] == 0.0
 
 

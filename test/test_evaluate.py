@@ -10,12 +10,13 @@ import pytest
 import small_bag
 from parrot import SHAPES, Parrot, blank_outputs
 
+from mmsense_ros import perception
 from mmsense_ros.anchors import AnchorGrid
 from mmsense_ros.errors import BagError, CalibrationError, ConfigError, MessageError
 from mmsense_ros.evaluation import bag as room
 from mmsense_ros.evaluation.bag import evaluate
-from mmsense_ros.instruction import Vocabulary
 from mmsense_ros.model_card import ModelCard
+from mmsense_ros.sentence import SentenceEncoder
 
 FIXED_KEYS = {
     "frames", "beam", "oracle", "baseline", "blockage", "pathloss", "objects", "traffic", "people", "latency_ms", "engine",
@@ -31,10 +32,11 @@ def answers() -> dict[str, np.ndarray]:
     outputs["pathloss"][0] = 92.5
     outputs["traffic"][0] = [1.5, 0.0, 0.0, 0.5]
     grid = AnchorGrid()
-    car, runner = ("objects", (20.5, 5.0, -1.0), slice(11, 13), 1), ("people", (10.0, -3.0, -1.0), slice(5, 7), 3)
+    car, runner = ("objects", (20.5, 5.0, -1.0), slice(11, 13), 1), ("people", (10.0, -3.0, -1.0), slice(1, 3), 0)
     for name, place, box, label in (car, runner):
         (cell,), (offset,) = grid.locate(np.array([place]))
         outputs[name][0, cell, 0], outputs[name][0, cell, label], outputs[name][0, cell, box] = 5.0, 5.0, offset
+    outputs["activity"][0, cell, 2] = 5.0
     return outputs
 
 
@@ -42,9 +44,8 @@ def answers() -> dict[str, np.ndarray]:
 def engine(monkeypatch):
     """The parrot in the place of the shipped model."""
     parrot = Parrot(answers(), SHAPES)
-    monkeypatch.setattr(room, "open_engine", lambda *_: parrot)
-    card = ModelCard(vocabulary=Vocabulary(("car", "serve")), sweep_threshold=(0.8, 0.8))
-    monkeypatch.setattr(room.ModelCard, "load", lambda _: card)
+    monkeypatch.setattr(perception, "open_engine", lambda *_: parrot)
+    monkeypatch.setattr(perception.ModelCard, "load", lambda _: ModelCard(sweep_threshold=(0.8, 0.8)))
     return parrot
 
 
@@ -92,7 +93,8 @@ def test_several_bags_are_scored_together(tmp_path, engine):
 
 def test_the_recorded_instruction_is_answered(tmp_path, engine):
     evaluate([small_bag.write_bag(tmp_path / "bag")])
-    assert engine.inputs["instruction"][0, :4].tolist() == [3, 1, 2, 0]  # "serve", unknown "the", "car"
+    said = SentenceEncoder().encode("predict the beam for the red car")
+    np.testing.assert_array_equal(engine.inputs["instruction"][0], said)
 
 
 @pytest.mark.parametrize("dropped", ["camera", "radar", "lidar"])
@@ -118,7 +120,7 @@ def test_without_truth_there_are_predictions_only(tmp_path, engine):
     assert set(report) == {"frames", "latency_ms", "engine", "predictions"}
     assert len(report["predictions"]) == report["frames"] == 10
     first = report["predictions"][0]
-    assert (first["stamp"], first["beam"], first["instruction"]) == (small_bag.START, 20, "serve the car")
+    assert (first["stamp"], first["beam"], first["instruction"]) == (small_bag.START, 20, "predict the beam for the red car")
 
 
 def test_progress_reaches_its_end(tmp_path, engine):

@@ -32,10 +32,10 @@ def level(street: Street, name: str) -> int:
 
 
 def test_results_instructions_a_missing_sensor_and_a_clean_end(ros_environment, street, tmp_path: Path):
-    with running(ros_environment, tmp_path, "instruction:='first words'") as (process, log):
+    with running(ros_environment, tmp_path, "instruction:='sense the street'") as (process, log):
         street.until(lambda: len(street.results) > 3 and not any(np.isnan(m.age) for m in street.results[-1].modalities))
         first = sensing_of(street.results[-1])
-        assert first.instruction == "first words"
+        assert first.instruction == "sense the street"
         assert first.frame_id == "antenna_array"
         assert first.engine == "parrot"
         assert list(first.latency_ms) == ["wait", "maps", "engine", "answers", "total"]
@@ -45,8 +45,8 @@ def test_results_instructions_a_missing_sensor_and_a_clean_end(ros_environment, 
         street.spin(0.3)
         assert {r.header.stamp.sec * 10**9 + r.header.stamp.nanosec for r in street.results} & set(stamps)
 
-        street.instruct("second words")
-        street.until(lambda: street.results[-1].instruction == "second words")
+        street.instruct("count the vehicles")
+        street.until(lambda: street.results[-1].instruction == "count the vehicles")
 
         street.until(lambda: not street.results[-1].modalities[1].available, sensors=(CAMERA, LIDAR))
         gates = {m.modality: m.gate for m in street.results[-1].modalities}

@@ -81,8 +81,14 @@ def test_instruction_and_state_change_while_it_runs(ros_environment, street, tmp
 
     with running(ros_environment, tmp_path) as (process, log):
         street.until(lambda: bool(street.results))
-        assert set_text("instruction", "the red bus").successful
-        street.until(lambda: street.results[-1].instruction == "the red bus")
+        assert set_text("instruction", "predict the beam for the red bus").successful
+        street.until(lambda: street.results[-1].instruction == "predict the beam for the red bus")
+        unheard = set_text("instruction", "serve the crimson lorry")
+        assert not unheard.successful and "no_such_encoder" in unheard.reason and "pip install" in unheard.reason
+        street.instruct("serve the crimson lorry")
+        street.until(lambda: "instruction refused: 'serve the crimson lorry'" in log.read_text())
+        street.run(0.5)
+        assert street.results[-1].instruction == "predict the beam for the red bus"
         refused = set_text("engine", "onnxruntime")
         assert not refused.successful and "configured" in refused.reason
 

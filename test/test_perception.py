@@ -13,10 +13,12 @@ from mmsense_ros import perception as room
 from mmsense_ros.anchors import AnchorGrid
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.errors import MMSenseError, ModelError
-from mmsense_ros.instruction import Vocabulary
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.perception import Perception, misalignment_losses, sigmoid, softmax
-from mmsense_ros.snapshot import MODALITIES, Snapshot
+from mmsense_ros.sentence import SentenceEncoder
+from mmsense_ros.snapshot import MODALITIES, NANOSECONDS, Snapshot
+
+RED_BUS = "predict the beam for the red bus"
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +37,7 @@ def snapshot(*modalities: str, stamp: int = 1_000_000_000) -> Snapshot:
 
 
 def card(**changes) -> ModelCard:
-    return ModelCard(vocabulary=Vocabulary(("bus", "red")), **changes)
+    return ModelCard(**changes)
 
 
 def perceive(answers=None, seen=MODALITIES, instruction="", **changes):
@@ -44,10 +46,10 @@ def perceive(answers=None, seen=MODALITIES, instruction="", **changes):
 
 
 def test_all_modalities_reach_the_engine():
-    _, engine = perceive(instruction="the red bus")
+    _, engine = perceive(instruction=RED_BUS)
     assert [engine.inputs[name].mean() for name in MODALITIES] == [1.0, 2.0, 3.0]
     assert engine.inputs["available"].tolist() == [[1, 1, 1]]
-    assert engine.inputs["instruction"][0, :4].tolist() == [1, 3, 2, 0]
+    np.testing.assert_array_equal(engine.inputs["instruction"][0], SentenceEncoder().encode(RED_BUS))
 
 
 def test_a_missing_modality_is_zero_everywhere_and_the_gate_is_shared_by_the_rest():
@@ -63,10 +65,10 @@ def test_a_missing_modality_is_zero_everywhere_and_the_gate_is_shared_by_the_res
 
 def test_what_was_there_before_does_not_linger():
     perception = Perception(engine := Parrot(), card(), None)
-    perception(snapshot(*MODALITIES), "the red bus")
+    perception(snapshot(*MODALITIES), RED_BUS)
     perception(snapshot("camera"), "")
     assert not engine.inputs["radar"].any() and not engine.inputs["lidar"].any()
-    assert not engine.inputs["instruction"].any()
+    np.testing.assert_array_equal(engine.inputs["instruction"][0], SentenceEncoder().encode(""))
 
 
 def test_a_modality_the_model_was_not_trained_with_is_not_used():
@@ -140,7 +142,8 @@ def test_detections_traffic_and_pathloss_come_through():
     thing[0], thing[3], thing[11:13], thing[13] = 4.0, 5.0, offset[0], -1.2
     thing[14:17], thing[18], thing[19] = np.log([11.0, 2.5, 3.0]), 1.0, 0.8
     person = answers["people"][0, grid.locate(np.array([[10.0, -3.0]]))[0][0]]
-    person[0], person[4], person[5:7] = 3.0, 6.0, grid.locate(np.array([[10.0, -3.0]]))[1][0]
+    person[0], person[1:3] = 3.0, grid.locate(np.array([[10.0, -3.0]]))[1][0]
+    answers["activity"][0, grid.locate(np.array([[10.0, -3.0]]))[0][0], 3] = 6.0
     sensing, _ = perceive(answers)
     (bus,), (runner,) = sensing.objects, sensing.people
     assert bus.label == "bus" and bus.position == pytest.approx((20.0, 5.0, -1.2), abs=1e-4)
@@ -151,12 +154,53 @@ def test_detections_traffic_and_pathloss_come_through():
 
 
 def test_who_answered_and_how_long_it_took_is_said():
-    sensing, _ = perceive(instruction="the red bus")
-    assert (sensing.engine, sensing.precision, sensing.instruction) == ("parrot", "fp32", "the red bus")
+    sensing, _ = perceive(instruction=RED_BUS)
+    assert (sensing.engine, sensing.precision, sensing.instruction) == ("parrot", "fp32", RED_BUS)
     assert (sensing.stamp, sensing.frame_id) == (1_000_000_000, "antenna_array")
     assert list(sensing.latency_ms) == ["maps", "engine", "answers", "total"]
     stages = [sensing.latency_ms[stage] for stage in ("maps", "engine", "answers")]
     assert min(stages) >= 0 and sum(stages) == pytest.approx(sensing.latency_ms["total"])
+
+
+def remembering(ages: list[float]) -> Parrot:
+    """An engine whose memory holds something that old."""
+    answers = blank_outputs()
+    answers["memory_next"][:], answers["memory_age_next"][0] = 0.5, ages
+    return Parrot(answers)
+
+
+def test_what_is_remembered_comes_back_as_old_as_it_is_by_now():
+    perception = Perception(engine := remembering([0.0, 0.7, -1.0, -1.0]), card(), None)
+    perception(snapshot(*MODALITIES, stamp=5 * NANOSECONDS))
+    assert engine.inputs["memory_age"].tolist() == [[-1.0] * 4] and not engine.inputs["memory"].any()
+    perception(snapshot("radar", stamp=int(5.25 * NANOSECONDS)))
+    np.testing.assert_allclose(engine.inputs["memory_age"], [[0.25, 0.95, -1.0, -1.0]], atol=1e-6)
+    assert (engine.inputs["memory"] == 0.5).all()
+
+
+@pytest.mark.parametrize("later", [-0.5, 8.5])
+def test_time_that_jumps_is_forgotten(later):
+    perception = Perception(engine := remembering([0.0] * 4), card(), None)
+    perception(snapshot(*MODALITIES, stamp=20 * NANOSECONDS))
+    perception(snapshot(*MODALITIES, stamp=int((20 + later) * NANOSECONDS)))
+    assert engine.inputs["memory_age"].tolist() == [[-1.0] * 4] and not engine.inputs["memory"].any()
+
+
+def test_one_beside_another_remembers_for_itself():
+    first = Perception(engine := remembering([0.0] * 4), card(), None)
+    first(snapshot(*MODALITIES))
+    first.beside(None)(snapshot(*MODALITIES, stamp=2 * NANOSECONDS))
+    assert engine.inputs["memory_age"].tolist() == [[-1.0] * 4]
+    first(snapshot(*MODALITIES, stamp=2 * NANOSECONDS))
+    assert engine.inputs["memory_age"].tolist() == [[1.0] * 4]
+
+
+def test_an_instruction_that_needs_what_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setattr("mmsense_ros.sentence.PACKAGE", "no_such_encoder")
+    perception = Perception(Parrot(), card(), None)
+    perception.require(RED_BUS)
+    with pytest.raises(ModelError, match="'serve the crimson lorry' is no default instruction.*no_such_encoder.*pip install"):
+        perception.require("serve the crimson lorry")
 
 
 def test_a_model_of_another_version_is_refused():

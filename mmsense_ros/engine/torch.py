@@ -21,12 +21,14 @@ class TorchEngine(Engine):
     def __init__(self, weights: Path) -> None:
         import torch
 
-        from mmsense_ros.model.export import OneInstruction, example
+        from mmsense_ros.model.export import MEMORY_OUTPUTS, OneInstruction, example
         from mmsense_ros.model.mmsense import load_model
 
         model, card = load_model(weights)
+        if model.config.backbone == "vlm":
+            raise ModelError(f"{weights} has a vision-LLM, which this engine does not run; use engine onnxruntime or openvino")
         inputs = {name: (tuple(value.shape), value.numpy().dtype) for name, value in example(card).items()}
-        super().__init__(inputs, ("gate", *model.branches))
+        super().__init__(inputs, ("gate", *model.branches, *MEMORY_OUTPUTS))
         self._module = OneInstruction(model).eval()
         self._tensors = {name: torch.from_numpy(buffer) for name, buffer in self.inputs.items()}
         self._inference = torch.inference_mode

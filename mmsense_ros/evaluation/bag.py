@@ -13,7 +13,7 @@ import numpy as np
 
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.data.recording import Recording
-from mmsense_ros.engine import SHIPPED_MODEL, open_engine
+from mmsense_ros.engine import SHIPPED_MODEL
 from mmsense_ros.errors import BagError, ConfigError
 from mmsense_ros.evaluation.film import Film
 from mmsense_ros.evaluation.overlay import Overlay
@@ -53,19 +53,19 @@ def evaluate(
     if unknown := sorted(set(drop) - set(MODALITIES)):
         raise ConfigError(f"unknown modality {', '.join(unknown)}; drop one of {', '.join(MODALITIES)}")
     path = Path(model) if model else SHIPPED_MODEL
-    card = ModelCard.load(path)
     given = Calibration.load(calibration) if calibration else None
     score, ablated = Score(), {name: Score() for name in MODALITIES if ablate and name not in drop}
     predictions: list[dict[str, Any]] = []
     with ExitStack() as stack:
         recordings = [stack.enter_context(Recording(bag, drop, given, topics)) for bag in bags]
         total = sum(recording.frames for recording in recordings)
-        runner = open_engine(path, engine, precision, threads)
-        stack.callback(runner.close)
+        opened = Perception.open(given, path, engine, precision, threads)
+        stack.callback(opened.close)
         film = stack.enter_context(Film(Path(out or ".") / "overlay.mp4", FILM_RATE)) if overlay else None
         for recording in recordings:
-            perception = Perception(runner, card, recording.calibration)
-            picture = drawing(recording, card)
+            perception = opened.beside(recording.calibration)
+            others = {name: opened.beside(recording.calibration) for name in ablated}
+            picture = drawing(recording, opened.card)
             for moment in recording.moments():
                 sensing = perception(moment.snapshot, moment.instruction)
                 score.add(sensing, moment.truth)
@@ -73,7 +73,7 @@ def evaluate(
                     predictions.append(prediction(sensing))
                 for name, other in ablated.items():
                     if rest := without(moment.snapshot, name):
-                        other.add(perception(rest, moment.instruction), moment.truth)
+                        other.add(others[name](rest, moment.instruction), moment.truth)
                 if film and recording is recordings[0]:
                     camera = moment.snapshot.readings.get(CAMERA)
                     film.add(picture.draw(camera.image if camera else None, sensing))
@@ -81,7 +81,7 @@ def evaluate(
                     progress(min(score.frames, total), total)
     if not score.frames:
         raise BagError(f"{', '.join(map(str, bags))}: no snapshot came together; check the stamps and the reference sensor")
-    report = score.report() | {"engine": {"name": runner.name, "precision": runner.precision}}
+    report = score.report() | {"engine": {"name": opened.engine.name, "precision": opened.engine.precision}}
     if "beam" in report:
         losses = {name: other.report()["beam"] for name, other in ablated.items()}
         if len(drop) == 1:

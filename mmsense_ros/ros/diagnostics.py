@@ -92,6 +92,7 @@ class Ledger:
         self.incomplete: Counter[str] = Counter()  #: snapshots that went without this sensor
         self.latencies = Latencies()
         self.fault = ""  #: why the last snapshot was not answered; empty if it was
+        self.refused = ""  #: why the last instruction is not followed; empty if it is
         self.failed = 0
         self._meter = Meter()
         self._overwritten_before = 0
@@ -125,6 +126,8 @@ class Ledger:
             values |= {f"{stage} p{percent} [ms]": round(duration, 2) for percent, duration in durations.items()}
         if self.fault:
             return Status.error("perception", self.fault, values)
+        if self.refused:
+            return Status.warning("perception", self.refused, values)
         if fresh > 0:
             return Status.warning("perception", f"overload: {fresh} old snapshots dropped, {rate:.1f} results/s", values)
         if not rate:

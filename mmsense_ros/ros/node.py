@@ -28,7 +28,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 
-from mmsense_ros.errors import MMSenseError
+from mmsense_ros.errors import MMSenseError, ModelError
 from mmsense_ros.messages.sensing import sensing_message
 from mmsense_ros.perception import Perception
 from mmsense_ros.ros import parameters
@@ -94,6 +94,7 @@ class Sense(LifecycleNode):
             self._extrinsics = Extrinsics(self, settings.calibration)
             options = (settings.model, settings.engine, settings.precision, settings.threads)
             self._perception = Perception.open(self._extrinsics.calibration, *options)
+            self._perception.require(self.get_parameter("instruction").value)
         except MMSenseError as error:
             self._fault = f"not configured: {error}"
             self.get_logger().error(self._fault)
@@ -183,10 +184,20 @@ class Sense(LifecycleNode):
         self._worker = self._perception = self._extrinsics = None
 
     def _check_parameters(self, changed: Sequence[Parameter]) -> parameters.SetParametersResult:
+        """An instruction that cannot be understood is refused, and the last one stays."""
+        try:
+            for parameter in changed:
+                if parameter.name == "instruction" and self._perception is not None:
+                    self._perception.require(parameter.value)
+        except ModelError as error:
+            return parameters.SetParametersResult(successful=False, reason=str(error))
         return parameters.check(changed, configured=self._settings is not None)
 
     def _take_instruction(self, message: object) -> None:
-        self.set_parameters([Parameter("instruction", value=message.data)])
+        result = self.set_parameters([Parameter("instruction", value=message.data)])[0]
+        self._ledger.refused = "" if result.successful else f"instruction refused: {result.reason}"
+        if self._ledger.refused:
+            self.get_logger().error(self._ledger.refused)
 
     def _clock_jumped(self, jump: TimeJump) -> None:
         if self._topics:
