@@ -11,7 +11,7 @@ from small_model import maps, nothing_remembered, small, told
 from mmsense_ros.model.export import OneInstruction
 from mmsense_ros.model.memory import CONTENT, ENTRY, REACH, SLOTS, carry, remember
 from mmsense_ros.model.mmsense import MMSense
-from mmsense_ros.model.tokenizers import CELLS
+from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +108,25 @@ def test_a_window_is_answered_as_snapshots_that_came_one_by_one(model: MMSense) 
         expected = torch.cat([answers[place] for answers in one_by_one])
         torch.testing.assert_close(together[name].reshape(expected.shape), expected, atol=1e-4, rtol=1e-4)
     assert (together["objects"] - forgetful["objects"])[1:].abs().amax(dim=(1, 2)).min() > 1e-3
+
+
+@torch.no_grad()
+def test_what_has_moved_is_remembered_where_it_must_be_by_now(model: MMSense) -> None:
+    cells, ages = torch.zeros(1, CELL_CHANNELS, *CELLS), torch.tensor([[1.0, -1.0, -1.0, -1.0]])
+    moving, arrived = entry((5, 10, 1.0, 0.0, 2.0)), entry((5, 12, 1.0, 0.0, 0.0))
+    torch.testing.assert_close(model.memory(cells, moving, ages).past, model.memory(cells, arrived, ages).past)
+
+
+@torch.no_grad()
+def test_two_windows_side_by_side_are_two_windows(model: MMSense) -> None:
+    cells = torch.randn(4, CELL_CHANNELS, *CELLS, generator=torch.Generator().manual_seed(1))
+    earlier, ages = nothing_remembered(4)
+    earlier[1, 0], earlier[3, 0], ages[1, 0], ages[3, 0] = 0, 2, 0.5, 0.7
+    both = model.memory.in_turn(cells, earlier, ages)
+    for rows in (slice(0, 2), slice(2, 4)):
+        one = model.memory.in_turn(cells[rows], (earlier[rows] - rows.start).clamp(min=0), ages[rows])
+        for name in ("past", "motion", "entry"):
+            torch.testing.assert_close(getattr(both, name)[rows], getattr(one, name), atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
