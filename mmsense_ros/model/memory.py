@@ -4,7 +4,7 @@ An entry holds a few channels of every polar cell, and how fast what is there mo
 each cell's content is moved on by its motion times the entry's true age: what has gone behind a bus meanwhile is still there. One
 entry a snapshot is all that is kept, so that a window of any length costs the same. The slots cover the past in growing steps: slot
 k keeps its entry until that is REACH[k] old and slot k - 1 has one to pass on, so that at 30 snapshots a second they hold what is
-0 to 0.5, 0.5 to 1, 1 to 2 and 2 to 4 seconds old.
+up to about 0.5, 1, 2 and 4 seconds old.
 """
 
 from __future__ import annotations

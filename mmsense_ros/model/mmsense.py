@@ -151,8 +151,9 @@ class MMSense(nn.Module):
         self, sight: Sight, recollection: Recollection, instructions: Tensor, prefix: tuple[Tensor, ...] | None = None
     ) -> dict[str, Tensor]:
         """Outputs by name: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is, `asked`
-        (B, K, ...), what the words were understood to say (pointer.py), and `motion` (B, 2, *CELLS) [cells/s] and while it
-        trains `rays` (pointer.py) and `told` (B, ..., *CELLS), class and colour in the memory's words (memory.py). Those about a terminal have shape (B, K, ...), the others (B, ...).
+        (B, K, ...), what the words were understood to say, `rays` (B, 2, cells, beams) (pointer.py), `motion` (B, 2, *CELLS) [cells/s]
+        and `told` (B, ..., *CELLS), class and colour in the memory's words (memory.py). Those about a terminal have shape (B, K, ...),
+        the others (B, ...).
         """
         words, meaning = self.instruction(instructions * self.config.instruction)
         past = recollection.past

@@ -34,8 +34,8 @@ class Appearance(nn.Sequential):
 @dataclass
 class Pointed:
     """`match` (B, K, cells) logits of the cells; `share` their softmax; `asked` (B, K, classes + 1 + colours + 1) logits of what the
-    words say about class and colour, the last of each meaning "any"; `rays` (B, 2, cells, BEAMS) shares of the beams a cell, now and ahead; `beams` (B, K, 2, BEAMS) what
-    they come to."""
+    words say about class and colour, the last of each meaning "any"; `rays` (B, 2, cells, BEAMS) shares of the beams that reach a cell,
+    now and ahead; `beams` (B, K, 2, BEAMS) what they come to."""
 
     match: Tensor
     share: Tensor
