@@ -14,10 +14,12 @@ from mmsense_ros.model_card import ModelCard
 from mmsense_ros.training.score import Answers, detection
 
 THRESHOLDS = np.arange(0.15, 0.75, 0.05)
+FOUND = 0.9  #: to overlook somebody is worse than to see nobody twice
 
 
 def calibrate(answers: Answers, card: ModelCard, coverage: float) -> ModelCard:
-    """The card with temperatures by likelihood, sweep thresholds by split-conformal quantile, detection thresholds by F1."""
+    """The card with temperatures by likelihood, sweep thresholds by split-conformal quantile, detection thresholds by F1
+    among those that find enough."""
     beam = tuple(_beam_temperature(answers.beam[:, i], answers.best[:, i]) for i in range(2))
     blockage = tuple(_blockage_temperature(answers.blockage[:, i], answers.blocked[:, i]) for i in range(2))
     sweep = []
@@ -26,21 +28,24 @@ def calibrate(answers: Answers, card: ModelCard, coverage: float) -> ModelCard:
         sweep.append(conformal.threshold(conformal.scores(probability, answers.best[:, i]), coverage))
     card = replace(card, beam_temperature=beam, blockage_temperature=blockage, coverage=coverage, sweep_threshold=tuple(sweep))
     vehicles = [
-        detection([decode_objects(output, card.anchors, threshold=t) for output in answers.objects], answers.true_objects)["f1"]
+        detection([decode_objects(output, card.anchors, threshold=t) for output in answers.objects], answers.true_objects)
         for t in THRESHOLDS
     ]
     people = [
         detection(
             [decode_people(*output, card.anchors, threshold=t) for output in zip(answers.people, answers.activity)],
             answers.true_people,
-        )["f1"]
+        )
         for t in THRESHOLDS
     ]
-    return replace(
-        card,
-        object_threshold=float(THRESHOLDS[int(np.argmax(np.nan_to_num(vehicles)))].round(2)),
-        person_threshold=float(THRESHOLDS[int(np.argmax(np.nan_to_num(people)))].round(2)),
-    )
+    return replace(card, object_threshold=_threshold(vehicles), person_threshold=_threshold(people))
+
+
+def _threshold(found: list[dict[str, float]]) -> float:
+    """The best by F1 of the THRESHOLDS that find FOUND of what is in sight; of all, if none does. `found` has each one's figures."""
+    f1, recall = (np.nan_to_num([figures[name] for figures in found]) for name in ("f1", "recall"))
+    enough = recall >= FOUND if (recall >= FOUND).any() else np.ones(len(recall), bool)
+    return float(THRESHOLDS[int(np.argmax(np.where(enough, f1, -1.0)))].round(2))
 
 
 def _beam_temperature(logits: np.ndarray, best: np.ndarray) -> float:
