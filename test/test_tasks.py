@@ -17,7 +17,7 @@ def test_the_shipped_tasks_cover_every_family() -> None:
     tasks = {task.name: task for task in load_tasks()}
     assert {task.family for task in tasks.values()} == set(FAMILIES)
     assert tasks["objects"].labels == tasks["traffic"].labels == OBJECT_LABELS
-    assert tasks["people"].labels == ACTIVITIES
+    assert tasks["activity"].labels == ACTIVITIES
 
 
 def test_a_task_is_added_without_code(tmp_path: Path) -> None:

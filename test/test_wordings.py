@@ -12,12 +12,11 @@ from mmsense_ros.data.street.phrases import TEMPLATES, describe, names_of
 from mmsense_ros.data.street.street import VehicleTruth
 from mmsense_ros.data.street.traffic import COLOURS, SIZES
 from mmsense_ros.data.street.wordings import HELD_OUT, HELD_OUT_PAIRS, TRAINING, Meant, Wordings, meant_by, reword
-from mmsense_ros.sentence import normalized
+from mmsense_ros.sentence import TOKENS, normalized
 
 LANES = ("near", "middle", "far", "parked", None)
 ORDERS = ("leftmost", "rightmost", 3, None)
 EVERY = [Meant(*parts) for parts in product(COLOURS, SIZES, LANES, ORDERS)]
-BYTES = 120  #: of a prepared instruction
 
 
 def sentences(held_out: bool, each: int = 20) -> dict[Meant, set[str]]:
@@ -56,7 +55,7 @@ def test_every_vehicle_can_be_asked_for_in_many_words(held_out: bool) -> None:
     for meant, texts in sentences(held_out, 30).items():
         assert len(texts) > 20, meant
         for text in texts:
-            assert len(text.encode()) <= BYTES and "{" not in text and "  " not in text and text == text.strip(), text
+            assert len(normalized(text).split()) <= TOKENS - 2 and "{" not in text and "  " not in text and text == text.strip(), text
 
 
 @pytest.mark.parametrize("words", [TRAINING, HELD_OUT], ids=["training", "held out"])
@@ -68,7 +67,7 @@ def test_the_longest_sentence_fits(words: Wordings) -> None:
     named = [
         frame.format(noun=noun, lane=longest(words.lanes), order=10, nth="seventh") for frame in sum(words.places.values(), ())
     ]
-    assert len(max(words.asking, key=len).format(max(named, key=len))) <= BYTES
+    assert len(normalized(max(words.asking, key=len).format(max(named, key=len))).split()) <= TOKENS - 2
 
 
 def test_a_sentence_says_all_that_is_meant() -> None:
