@@ -71,7 +71,10 @@ def train(config_path: Path, out: Path, export: bool = True) -> ModelCard:
         if export:
             card = export_model(model, card, out / "mmsense.onnx")
         rounds.checkpoint.unlink(missing_ok=True)
-    return trainer.strategy.broadcast(card)
+    card = trainer.strategy.broadcast(card)
+    if torch.distributed.is_initialized():  # else its threads may outlive the interpreter, which aborts
+        torch.distributed.destroy_process_group()
+    return card
 
 
 def _trainer(recipe: Recipe, rounds: Rounds, out: Path) -> lightning.Trainer:
