@@ -278,6 +278,7 @@ class Fuse(nn.Module):
         return tuple(self.backbone(images, seen, recalled, words, prefix)[0])
 
 
+@pytest.mark.timeout(600)
 @torch.no_grad()
 @pytest.mark.parametrize("family", ["smolvlm", "mllama"])
 def test_the_exported_backbone_fuses_as_torch_does(checkpoints: Callable[[str], Path], family: str, tmp_path: Path) -> None:
@@ -313,6 +314,7 @@ def exported(checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPa
     return model, out
 
 
+@pytest.mark.timeout(600)
 def test_the_exported_model_answers_as_the_trained_one_and_reads_an_instruction_once(
     exported: tuple[MMSense, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +342,7 @@ def test_the_exported_model_answers_as_the_trained_one_and_reads_an_instruction_
     reader.close()
 
 
+@pytest.mark.timeout(600)
 def test_files_that_read_instructions_are_missed_by_name(exported: tuple[MMSense, Path], tmp_path: Path) -> None:
     _, out = exported
     folder = shutil.copytree(out.parent, tmp_path / "copy")
