@@ -1,4 +1,4 @@
-"""The command line: `mmsense simulate | demo | evaluate | train | export | bench`.
+"""The command line: `mmsense simulate | demo | evaluate | train | export | engine | bench`.
 
 Exit codes: 0 done; 2 what was given cannot be used, said in one line; 130 interrupted. Each command imports only what it needs.
 """
@@ -6,11 +6,14 @@ Exit codes: 0 done; 2 what was given cannot be used, said in one line; 130 inter
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Threads that spin while they wait starve each other, and numpy's matrices here are too small to be worth any; both must be
 # set before anything that uses them is imported.
@@ -20,6 +23,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from mmsense_ros.errors import MMSenseError  # noqa: E402
 from mmsense_ros.progress import progress  # noqa: E402
 from mmsense_ros.snapshot import MODALITIES  # noqa: E402
+
+if TYPE_CHECKING:
+    from mmsense_ros.engine import EngineOptions
 
 MODEL_HELP = "exported model (default: the one shipped with mmsense_ros)"
 
@@ -78,6 +84,23 @@ def parser() -> argparse.ArgumentParser:
     add("model", type=Path, metavar="WEIGHTS", help="the .safetensors that `mmsense train` wrote")
     add("out", type=Path, metavar="OUT.onnx", help="ONNX file to write; its card goes beside it")
 
+    engines = commands.add_parser(
+        "engine",
+        help="build engines ahead of time, list or time them",
+        description="Build engines ahead of time, list or time them.",
+    )
+    kinds = engines.add_subparsers(dest="engine", required=True, metavar="WHAT")
+    words = "build the TensorRT engine of a model, as for a deployment image, unless it is there"
+    add = _command(kinds, engine_build, "build", words)
+    _model_options(add)
+    _build_options(add)
+    add = _command(kinds, engine_info, "info", "list the engines that are kept: of what, for what, how large")
+    _cache_option(add)
+    _json_option(add)
+    add = _command(kinds, bench_engine, "bench", "latency of the model on every engine installed")
+    _model_options(add)
+    _json_option(add)
+
     benches = commands.add_parser("bench", help="measure what it costs", description="Measure what it costs.")
     kinds = benches.add_subparsers(dest="bench", required=True, metavar="WHAT")
     add = _command(kinds, bench_sync, "sync", "cost a message and yield of the synchronizer, good streams and bad")
@@ -123,12 +146,10 @@ def evaluate(options: argparse.Namespace) -> None:
         figures = run(
             options.bags,
             options.model or "",
-            options.engine,
+            _engine(options),
             options.drop,
             options.out,
             report,
-            precision=options.precision,
-            threads=options.threads,
             calibration=options.calibration,
             topics=dict(options.topic),
             ablate=options.ablate,
@@ -151,6 +172,24 @@ def export(options: argparse.Namespace) -> None:
         from mmsense_ros.model.export import export as run
     run(options.model, options.out)
     print(f"wrote {options.out}")
+
+
+def engine_build(options: argparse.Namespace) -> None:
+    """Have a TensorRT engine in the cache."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with _extra("tensorrt"):
+        from mmsense_ros.engine import SHIPPED_MODEL
+        from mmsense_ros.engine.tensorrt import build
+
+        model = options.model or SHIPPED_MODEL
+        print(f"{'built' if build(model, _engine(options)) else 'there already:'} the engine of {model}")
+
+
+def engine_info(options: argparse.Namespace) -> None:
+    """List the engines that are kept."""
+    from mmsense_ros.engine.info import run
+
+    run(options.cache, options.json)
 
 
 def bench_sync(options: argparse.Namespace) -> None:
@@ -178,7 +217,7 @@ def bench_pipeline(options: argparse.Namespace) -> None:
     """Measure the whole way."""
     from mmsense_ros.bench.pipeline import run
 
-    run(options.bag, options.model, options.engine, options.precision, options.threads, options.json)
+    run(options.bag, options.model, _engine(options), options.json)
 
 
 @contextmanager
@@ -208,11 +247,51 @@ def _model_options(add: Callable[..., argparse.Action]) -> None:
 
 
 def _engine_options(add: Callable[..., argparse.Action]) -> None:
-    from mmsense_ros.engine import ENGINES, PRECISIONS
+    from mmsense_ros.engine import engine_names
 
     _model_options(add)
-    add("--engine", choices=("auto", *ENGINES), default="auto", help="what runs it (default: the best one installed)")
-    add("--precision", choices=PRECISIONS, default="auto", help="numeric precision (default: the engine's choice)")
+    add(
+        "--engine",
+        dest="name",
+        choices=("auto", *engine_names()),
+        default="auto",
+        help="what runs it (default: the best one installed)",
+    )
+    _build_options(add)
+
+
+def _build_options(add: Callable[..., argparse.Action]) -> None:
+    from mmsense_ros.engine import PRECISIONS, EngineOptions
+
+    default = EngineOptions()
+    add("--precision", choices=PRECISIONS, default=default.precision, help="numeric precision (default: the engine's choice)")
+    _cache_option(add)
+    add(
+        "--workspace",
+        type=_positive(int),
+        default=default.workspace,
+        metavar="MIB",
+        help="device memory (default: %(default)s)",
+    )
+    effort = "how long TensorRT searches for a fast engine (default: %(default)s)"
+    add("--optimization", type=int, choices=range(6), default=default.optimization, metavar="0..5", help=effort)
+    add(
+        "--dla",
+        type=int,
+        default=default.dla,
+        metavar="CORE",
+        help="run on a Jetson's deep learning accelerator (default: on the GPU)",
+    )
+
+
+def _cache_option(add: Callable[..., argparse.Action]) -> None:
+    add("--cache", default="", metavar="DIR", help="where built engines are kept (default: ~/.cache/mmsense_ros/engines)")
+
+
+def _engine(options: argparse.Namespace) -> EngineOptions:
+    from mmsense_ros.engine import EngineOptions
+
+    return EngineOptions(**{field.name: vars(options).get(field.name, field.default) for field in fields(EngineOptions)})
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -21,6 +21,11 @@ class EngineError(MMSenseError):
     """An engine that is not installed or cannot run the model."""
 
 
+class EngineMissingError(EngineError):
+    """The packages that an engine needs are not installed."""
+
+
+
 class CalibrationError(MMSenseError):
     """An extrinsic calibration that is missing or wrong."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mmsense_ros.anchors import decode_objects, decode_people
 from mmsense_ros.calibration import ANTENNA_FRAME, Calibration
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.conformal import sweep_set
-from mmsense_ros.engine import SHIPPED_MODEL, Engine, open_engine
+from mmsense_ros.engine import SHIPPED_MODEL, Engine, EngineOptions, open_engine
 from mmsense_ros.errors import MMSenseError, ModelError
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.prefix import INPUTS as PREFIX_INPUTS
@@ -58,14 +59,14 @@ class Perception:
         self.forget()
 
     @classmethod
-    def open(
-        cls, calibration: Calibration, model: str | Path = "", engine: str = "auto", precision: str = "auto", threads: int = 0
-    ) -> Perception:
+    def open(cls, calibration: Calibration, model: str | Path = "", options: EngineOptions = EngineOptions()) -> Perception:
         """Open `model` (default: the one shipped in this package) and its card. Raises ModelError, EngineError."""
         path = Path(model) if model else SHIPPED_MODEL
         card = ModelCard.load(path)
-        running = open_engine(path, engine, precision, threads)
-        prefix = InstructionPrefix(path, engine, threads) if set(PREFIX_INPUTS) <= set(running.inputs) else None
+        running = open_engine(path, options)
+        prefix = (
+            InstructionPrefix(path, replace(options, precision="auto")) if set(PREFIX_INPUTS) <= set(running.inputs) else None
+        )
         return cls(running, card, calibration, prefix)
 
     def __call__(self, snapshot: Snapshot, instruction: str = "") -> Sensing:

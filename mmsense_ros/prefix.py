@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsense_ros.engine import open_engine
+from mmsense_ros.engine import EngineOptions, open_engine
 from mmsense_ros.errors import ModelError
 from mmsense_ros.sentence import normalized
 
@@ -46,7 +46,7 @@ class InstructionPrefix:
     The files lie beside `model`. Raises ModelError if one is missing, EngineError if no engine can run them.
     """
 
-    def __init__(self, model: Path, engine: str = "auto", threads: int = 0) -> None:
+    def __init__(self, model: Path, options: EngineOptions = EngineOptions()) -> None:
         for path in (prefix_path(model), tokenizer_path(model)):
             if not path.is_file():
                 raise ModelError(f"{path} is missing; copy it from where {Path(model).name} came from, or {REMEDY}")
@@ -58,7 +58,7 @@ class InstructionPrefix:
             raise ModelError(f"{model} needs a tokenizer ({error}); pip install 'mmsense_ros[text]'") from error
         except Exception as error:  # what it raises for a damaged file
             raise ModelError(f"{tokenizer_path(model)} is damaged ({error}); {REMEDY}") from error
-        self._engine = open_engine(prefix_path(model), engine, threads=threads)
+        self._engine = open_engine(prefix_path(model), options)
         self._cached = lru_cache(maxsize=_CACHED)(self._read)
 
     def prefix(self, instruction: str) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import re
 import tempfile
 from functools import cached_property, lru_cache
@@ -13,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsense_ros.engine import Engine, open_engine
+from mmsense_ros.engine import Engine, EngineOptions, open_engine
 from mmsense_ros.errors import ModelError
+from mmsense_ros.share import cache_folder
 
 WIDTH = 384  #: numbers of an embedding
 TOKENS = 32  #: word pieces that are heard, the two that mark start and end included
@@ -42,7 +42,7 @@ class SentenceEncoder:
     """
 
     def __init__(self, threads: int = 0, table: Path | None = TABLE) -> None:
-        self._threads = threads
+        self._options = EngineOptions(precision="fp32", threads=threads)
         self._known = _read_table(table) if table else {}
         self._cached = lru_cache(maxsize=_CACHED)(self._embed)
 
@@ -92,11 +92,11 @@ class SentenceEncoder:
     def _engine(self) -> Engine:
         path = encoder_file()
         try:
-            return open_engine(path, precision="fp32", threads=self._threads)
+            return open_engine(path, self._options)
         except ModelError:
             log.warning("%s is damaged; it is made anew", path)
             path.unlink(missing_ok=True)
-            return open_engine(encoder_file(), precision="fp32", threads=self._threads)
+            return open_engine(encoder_file(), self._options)
 
 
 def _not_installed(text: str, why: object) -> ModelError:
@@ -115,7 +115,7 @@ def encoder_file() -> Path:
     Raises ImportError if a package of the extra `text` is missing, ModelError if the folder cannot be written.
     """
     weights = _packaged("model.safetensors")
-    path = _cache_folder() / f"minilm_{version(PACKAGE)}_{TOKENS}_v{_GRAPH}.onnx"
+    path = cache_folder() / f"minilm_{version(PACKAGE)}_{TOKENS}_v{_GRAPH}.onnx"
     if path.is_file():
         return path
     from mmsense_ros.minilm import write_onnx
@@ -130,11 +130,6 @@ def encoder_file() -> Path:
     except OSError as error:
         raise ModelError(f"{path} cannot be written ({error}); set XDG_CACHE_HOME to a folder that can") from error
     return path
-
-
-def _cache_folder() -> Path:
-    """This package's folder by the XDG base directory specification."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "mmsense_ros"
 
 
 def _packaged(name: str) -> Path:

@@ -1,7 +1,8 @@
-"""Where this package's shared files (config/, launch/) are, in a source tree, a virtual environment or a colcon workspace."""
+"""Where this package's files are: shared ones (config/, launch/) in a source tree, virtual environment or colcon workspace; its cache."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -13,3 +14,8 @@ def shared_file(relative: str) -> Path:
         if place.exists():
             return place
     raise FileNotFoundError(f"{relative} is not installed with mmsense_ros; searched " + ", ".join(map(str, places)))
+
+
+def cache_folder() -> Path:
+    """This package's folder by the XDG base directory specification."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "mmsense_ros"

@@ -260,7 +260,9 @@ class Synchronizer:
         if self._chosen.required or now - max(self._chosen.heard, self._began) <= self._stand_in:
             leader = self._chosen
         else:
-            leader = next((stream for stream in self._streams.values() if now - stream.heard <= self._stand_in), self._reference)
+            leader = next(
+                (stream for stream in self._streams.values() if now - stream.heard <= self._stand_in), self._reference
+            )
         if leader is self._reference:
             return
         while self._reference.stamps:

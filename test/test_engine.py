@@ -12,7 +12,7 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="onnx (extra `test`) makes the small graphs these tests run")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from mmsense_ros.engine import ENGINES, open_engine  # noqa: E402
+from mmsense_ros.engine import ENGINES, PRECISIONS, EngineOptions, open_engine  # noqa: E402
 from mmsense_ros.errors import EngineError, ModelError  # noqa: E402
 
 NUMERIC = [name for name in ENGINES if name != "torch"]
@@ -58,7 +58,7 @@ def feed(seed: int = 0):
 @pytest.mark.parametrize("name", NUMERIC)
 def test_outputs_are_those_of_numpy(model, name):
     pytest.importorskip(name, reason=f"{name} is not installed")
-    engine = open_engine(model, name, "fp32", threads=1)
+    engine = open_engine(model, EngineOptions(name, "fp32", threads=1))
     assert (engine.name, engine.precision, engine.reason) == (name, "fp32", "asked for")
     for seed in range(3):
         inputs = feed(seed)
@@ -72,7 +72,7 @@ def test_outputs_are_those_of_numpy(model, name):
 @pytest.mark.parametrize("name", NUMERIC)
 def test_outputs_stay_when_the_engine_runs_again(model, name):
     pytest.importorskip(name, reason=f"{name} is not installed")
-    engine = open_engine(model, name, "fp32")
+    engine = open_engine(model, EngineOptions(name, "fp32"))
     first = engine.run(feed(0))
     kept = first["product"].copy()
     engine.run(feed(1))
@@ -85,8 +85,7 @@ def test_auto_takes_the_first_installed_and_says_why(model, monkeypatch):
     monkeypatch.delitem(sys.modules, "mmsense_ros.engine.openvino", raising=False)
     engine = open_engine(model)
     assert engine.name == "onnxruntime"
-    assert "openvino is not installed" in engine.reason
-    assert "pip install openvino" in engine.reason
+    assert "openvino is not installed; best of those that run here" in engine.reason
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -94,7 +93,7 @@ def test_forced_engine_that_is_not_installed_names_the_remedy(model, monkeypatch
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"mmsense_ros.engine.{name}", raising=False)
     with pytest.raises(EngineError, match=f"engine {name} is not installed.*pip install"):
-        open_engine(model, name)
+        open_engine(model, EngineOptions(name))
 
 
 def test_nothing_installed_names_every_remedy(model, monkeypatch):
@@ -107,7 +106,7 @@ def test_nothing_installed_names_every_remedy(model, monkeypatch):
 
 def test_openvino_auto_precision_is_the_truth(model):
     ov = pytest.importorskip("openvino", reason="openvino is not installed")
-    engine = open_engine(model, "openvino", "auto")
+    engine = open_engine(model, EngineOptions("openvino"))
     has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert engine.precision == "fp32" or (engine.precision == "bf16" and has_bf16)
     tolerance = 1e-5 if engine.precision == "fp32" else 0.1
@@ -125,13 +124,13 @@ def test_bf16_is_refused_when_it_answers_differently():
 def test_onnxruntime_refuses_a_precision_it_has_not(model):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     with pytest.raises(EngineError, match="onnxruntime runs this model in fp32, not bf16.*openvino"):
-        open_engine(model, "onnxruntime", "bf16")
+        open_engine(model, EngineOptions("onnxruntime", "bf16"))
 
 
 @pytest.mark.parametrize("name", NUMERIC)
 def test_missing_or_misshapen_input(model, name):
     pytest.importorskip(name, reason=f"{name} is not installed")
-    engine = open_engine(model, name, "fp32")
+    engine = open_engine(model, EngineOptions(name, "fp32"))
     with pytest.raises(EngineError, match="wants input 'word'.*given were features"):
         engine.run({"features": feed()["features"]})
     with pytest.raises(EngineError, match=r"'features' is \(1, 11\) float32; the model wants \(1, 12\) float32"):
@@ -151,21 +150,21 @@ def test_damaged_model(model, name, content):
     pytest.importorskip(name, reason=f"{name} is not installed")
     model.write_bytes(model.read_bytes()[:-150] if content is None else content)
     with pytest.raises(ModelError, match="small.onnx is damaged.*export it again"):
-        open_engine(model, name)
+        open_engine(model, EngineOptions(name))
 
 
 @pytest.mark.parametrize("name", NUMERIC)
 def test_operator_the_engine_lacks(tmp_path, name):
     pytest.importorskip(name, reason=f"{name} is not installed")
     with pytest.raises((EngineError, ModelError), match="strange.onnx"):
-        open_engine(write_graph(tmp_path / "strange.onnx", domain="nowhere"), name)
+        open_engine(write_graph(tmp_path / "strange.onnx", domain="nowhere"), EngineOptions(name))
 
 
 def test_unknown_engine_or_precision(model):
-    with pytest.raises(EngineError, match="unknown engine 'abacus'; use auto, openvino"):
-        open_engine(model, "abacus")
+    with pytest.raises(EngineError, match="unknown engine 'abacus'; use auto, tensorrt, openvino"):
+        open_engine(model, EngineOptions("abacus"))
     with pytest.raises(EngineError, match="unknown precision 'fp1'; use auto, fp32"):
-        open_engine(model, precision="fp1")
+        open_engine(model, EngineOptions(precision="fp1"))
 
 
 def test_bench_measures_what_runs_and_names_what_does_not(model, tmp_path, capsys):
@@ -173,7 +172,7 @@ def test_bench_measures_what_runs_and_names_what_does_not(model, tmp_path, capsy
 
     figures = run(model, threads=1, repeats=3, json_file=tmp_path / "figures.json")
     assert json.loads((tmp_path / "figures.json").read_text()) == figures
-    assert set(figures) == {f"{name} {precision}" for name in ENGINES for precision in ("fp32", "bf16")}
+    assert set(figures) == {f"{name} {precision}" for name in ENGINES for precision in PRECISIONS[1:]}
     measured = {name: entry["latency_ms"] for name, entry in figures.items() if "error" not in entry}
     assert measured and all(0 < latency["p50"] <= latency["p99"] for latency in measured.values())
     assert "fp32, not bf16" in figures["onnxruntime bf16"]["error"] or "not installed" in figures["onnxruntime bf16"]["error"]
@@ -202,7 +201,7 @@ def test_torch_runs_the_weights_beside_the_onnx_file(small_network):
     import torch
 
     path, model = small_network
-    engine = open_engine(path, "torch", threads=1)
+    engine = open_engine(path, EngineOptions("torch", threads=1))
     assert (engine.name, engine.precision) == ("torch", "fp32")
     noise = np.random.default_rng(0)
     inputs = {name: noise.random(buffer.shape).astype(np.float32) for name, buffer in engine.inputs.items()}
@@ -223,9 +222,9 @@ def test_torch_without_weights_or_with_damaged_ones(small_network, tmp_path):
     path, _ = small_network
     (tmp_path / "mmsense.onnx").write_bytes(path.read_bytes())
     with pytest.raises(EngineError, match="torch needs the weights .*model.safetensors"):
-        open_engine(tmp_path / "mmsense.onnx", "torch")
+        open_engine(tmp_path / "mmsense.onnx", EngineOptions("torch"))
     (tmp_path / "model.safetensors").write_bytes(path.with_name("model.safetensors").read_bytes()[:5000])
     with pytest.raises(EngineError, match="model.safetensors is damaged"):
-        open_engine(tmp_path / "mmsense.onnx", "torch")
+        open_engine(tmp_path / "mmsense.onnx", EngineOptions("torch"))
     with pytest.raises(EngineError, match="torch runs in fp32, not bf16"):
-        open_engine(path, "torch", "bf16")
+        open_engine(path, EngineOptions("torch", "bf16"))

@@ -14,7 +14,7 @@ import pytest
 
 import mmsense_ros
 from mmsense_ros import sentence
-from mmsense_ros.engine import open_engine
+from mmsense_ros.engine import EngineOptions, open_engine
 from mmsense_ros.errors import ModelError
 from mmsense_ros.sentence import PACKAGE, TABLE, SentenceEncoder, encoder_file, normalized
 
@@ -75,7 +75,7 @@ def test_transformers_gives_the_same(encoder):
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_every_engine_gives_the_same(cache, name):
     pytest.importorskip(name, reason=f"{name} is not installed")
-    engine = open_engine(encoder_file(), name, "fp32", threads=1)
+    engine = open_engine(encoder_file(), EngineOptions(name, "fp32", threads=1))
     ids = np.zeros((1, sentence.TOKENS), np.int64)
     ids[0, :9] = 101, 16014, 1996, 7504, 2005, 1996, 2417, 3902, 102  # predict the beam for the red bus
     embedding = engine.run({"ids": ids})["embedding"][0]

@@ -323,7 +323,7 @@ def test_the_exported_model_answers_as_the_trained_one_and_reads_an_instruction_
     session = onnxruntime.InferenceSession(str(out))
     assert [port.name for port in session.get_inputs()] == [*export.INPUTS, *prefixes.INPUTS]
     assert (out.with_name("mmsense.onnx.data").is_file()) and prefix_path(out).is_file()
-    reader = InstructionPrefix(out, "onnxruntime")
+    reader = InstructionPrefix(out, EngineOptions("onnxruntime"))
     runs, run = [], reader._engine.run
     monkeypatch.setattr(reader._engine, "run", lambda inputs: runs.append(1) or run(inputs))
     inputs = scene(instructions=1)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mmsense_ros.engine import ENGINES, PRECISIONS, SHIPPED_MODEL, open_engine
+from mmsense_ros.engine import PRECISIONS, SHIPPED_MODEL, EngineOptions, engine_names, open_engine
 from mmsense_ros.errors import EngineError
 from mmsense_ros.evaluation.metrics import percentiles
 
@@ -19,11 +19,11 @@ def run(model: str | Path | None = None, threads: int = 0, repeats: int = 200, j
     """Print a table of latencies [ms] of `repeats` runs and the time to open [s]; engines that cannot run are named."""
     figures: dict[str, Any] = {}
     table = Table("engine", "precision", "open (s)", "p50 (ms)", "p95 (ms)", "p99 (ms)", box=None, header_style="bold")
-    for name in ENGINES:
+    for name in engine_names():
         for precision in PRECISIONS[1:]:
             try:
                 began = perf_counter()
-                engine = open_engine(model or SHIPPED_MODEL, name, precision, threads)
+                engine = open_engine(model or SHIPPED_MODEL, EngineOptions(name, precision, threads))
                 opened = perf_counter() - began
             except EngineError as error:
                 figures[f"{name} {precision}"] = {"error": str(error)}

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmsense_ros.data.recording import Recording
+from mmsense_ros.engine import EngineOptions
 from mmsense_ros.evaluation.metrics import percentiles
 from mmsense_ros.perception import Perception
 
@@ -18,15 +19,13 @@ from mmsense_ros.perception import Perception
 def run(
     bag: Path | None = None,
     model: str | Path | None = None,
-    engine: str = "auto",
-    precision: str = "auto",
-    threads: int = 0,
+    engine: EngineOptions = EngineOptions(),
     json_file: Path | None = None,
 ) -> dict[str, Any]:
     """Print each stage's latency [ms] over all snapshots of `bag` (default: a simulated street of 10 s)."""
     stages: dict[str, list[float]] = {}
     with TemporaryDirectory() as folder, Recording(bag or _street(Path(folder))) as recording:
-        perception = Perception.open(recording.calibration, model or "", engine, precision, threads)
+        perception = Perception.open(recording.calibration, model or "", engine)
         for moment in recording.moments():
             for stage, duration in perception(moment.snapshot, moment.instruction).latency_ms.items():
                 stages.setdefault(stage, []).append(duration)

@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mmsense_ros.errors import EngineError, ModelError
+from mmsense_ros.errors import EngineError, EngineMissingError, ModelError
 
 #: The model that comes with this package.
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights" / "mmsense.onnx"
-#: Best first; each is a module of this package with `open_model(path, precision, threads) -> Engine`.
-ENGINES = ("openvino", "onnxruntime", "torch")
-PRECISIONS = ("auto", "fp32", "bf16")
+#: Best first; each is a module of this package with `open_model(path, options) -> Engine`.
+ENGINES = ("tensorrt", "openvino", "onnxruntime", "torch")
+ENTRY_POINTS = "mmsense_ros.engines"  #: group in which other packages register such modules, by name
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 REMEDIES = {
-    "openvino": "pip install openvino", "onnxruntime": "pip install onnxruntime", "torch": "pip install mmsense_ros[train]",
+    "tensorrt": "pip install mmsense_ros[tensorrt]", "openvino": "pip install openvino",
+    "onnxruntime": "pip install onnxruntime", "torch": "pip install mmsense_ros[train]",
 }  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class EngineOptions:
+    """What is asked of an engine; each heeds what concerns it.
+
+    `name` and `precision` may be "auto"; `threads` 0 leaves their number to the engine. What is built ahead of running is kept in
+    the folder `cache` (empty: the user's), may use `workspace` [MiB] of device memory while it is built and run, is searched for as
+    long as `optimization` (0 to 5) says, and runs on core `dla` of a Jetson's deep learning accelerator (-1: on the GPU).
+    """
+
+    name: str = "auto"
+    precision: str = "auto"
+    threads: int = 0
+    cache: str = ""
+    workspace: int = 1024
+    optimization: int = 3
+    dla: int = -1
+
+
 class Engine(ABC):
-    """An open model with static shapes: `run` fills the buffers allocated here, infers and returns copies of the outputs.
+    """An open model with static shapes: `run` fills `inputs`, infers and returns copies of the outputs.
 
     `inputs` maps each input's name to its buffer, `outputs` names the outputs, `precision` is the one in use ("fp32",
     "bf16"), `reason` says why this engine and precision were chosen. Not safe for concurrent `run`.
@@ -35,8 +57,8 @@ class Engine(ABC):
     precision: str
     reason: str = ""
 
-    def __init__(self, inputs: Mapping[str, tuple[tuple[int, ...], np.dtype]], outputs: tuple[str, ...]) -> None:
-        self.inputs = {name: np.zeros(shape, dtype) for name, (shape, dtype) in inputs.items()}
+    def __init__(self, inputs: Mapping[str, np.ndarray], outputs: tuple[str, ...]) -> None:
+        self.inputs = dict(inputs)
         self.outputs = outputs
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -67,40 +89,49 @@ class Engine(ABC):
         """Free the model."""
 
 
-def open_engine(model: str | Path, name: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
-    """Open the ONNX file `model`, warmed up, on the engine called `name`, or the best one here for "auto".
+def engine_names() -> tuple[str, ...]:
+    """Engines that may be asked for: those of this package, best first, then those that other packages register."""
+    return tuple(dict.fromkeys((*ENGINES, *(point.name for point in importlib.metadata.entry_points(group=ENTRY_POINTS)))))
 
-    `threads` 0 leaves their number to the engine. Raises ModelError if the file is missing or damaged, EngineError if a
-    forced engine cannot run it, or none can.
+
+def open_engine(model: str | Path, options: EngineOptions = EngineOptions()) -> Engine:
+    """Open the ONNX file `model`, warmed up, on the engine asked for, or the best one here for "auto".
+
+    Raises ModelError if the file is missing or damaged, EngineError if a forced engine cannot run it, or none can.
     """
-    path = Path(model)
+    path, names = Path(model), engine_names()
     if not path.is_file():
         raise ModelError(f"{path} does not exist; name an exported .onnx, or make one with `mmsense export`")
-    if name != "auto" and name not in ENGINES:
-        raise EngineError(f"unknown engine {name!r}; use auto, {', '.join(ENGINES)}")
-    if precision not in PRECISIONS:
-        raise EngineError(f"unknown precision {precision!r}; use {', '.join(PRECISIONS)}")
-    refused: list[str] = []
-    for candidate in ENGINES if name == "auto" else (name,):
+    if options.name not in ("auto", *names):
+        raise EngineError(f"unknown engine {options.name!r}; use auto, {', '.join(names)}")
+    if options.precision not in PRECISIONS:
+        raise EngineError(f"unknown precision {options.precision!r}; use {', '.join(PRECISIONS)}")
+    refused: dict[str, EngineError] = {}
+    for candidate in names if options.name == "auto" else (options.name,):
         try:
-            engine = _open(candidate, path, precision, threads)
+            engine = _open(candidate, path, options)
         except EngineError as error:
-            if name != "auto":
+            if options.name != "auto":
                 raise
-            refused.append(str(error))
+            refused[candidate] = error
             continue
-        chosen = "asked for" if name != "auto" else "; ".join([*refused, "best of those installed"])
+        before = [f"{name} is not installed" if isinstance(why, EngineMissingError) else str(why) for name, why in refused.items()]
+        chosen = "asked for" if options.name != "auto" else "; ".join([*before, "best of those that run here"])
         engine.reason = f"{chosen}; {engine.reason}" if engine.reason else chosen
         log.info("engine %s in %s: %s", engine.name, engine.precision, engine.reason)
         return engine
-    raise EngineError(f"no engine can run {path}: {'; '.join(refused)}")
+    raise EngineError(f"no engine can run {path}: {'; '.join(map(str, refused.values()))}")
 
 
-def _open(name: str, path: Path, precision: str, threads: int) -> Engine:
+def _open(name: str, path: Path, options: EngineOptions) -> Engine:
     try:
-        backend = importlib.import_module(f"{__name__}.{name}")
-        engine = backend.open_model(path, precision, threads)
+        if name in ENGINES:
+            backend = importlib.import_module(f"{__name__}.{name}")
+        else:
+            backend = importlib.metadata.entry_points(group=ENTRY_POINTS)[name].load()
+        engine = backend.open_model(path, options)
     except ImportError as error:
-        raise EngineError(f"engine {name} is not installed ({error}); `{REMEDIES[name]}`, or use engine auto") from error
+        remedy = f"`{REMEDIES[name]}`" if name in REMEDIES else "install what its package wants"
+        raise EngineMissingError(f"engine {name} is not installed ({error}); {remedy}, or use engine auto") from error
     engine.probe()
     return engine

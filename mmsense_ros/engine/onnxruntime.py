@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, InvalidGraph, InvalidProtobuf
 
-from mmsense_ros.engine import Engine
+from mmsense_ros.engine import Engine, EngineOptions
 from mmsense_ros.errors import EngineError, ModelError
 
 DTYPES = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
@@ -21,7 +21,7 @@ class ONNXRuntimeEngine(Engine):
     precision = "fp32"
 
     def __init__(self, session: ort.InferenceSession) -> None:
-        inputs = {port.name: (tuple(port.shape), DTYPES[port.type]) for port in session.get_inputs()}
+        inputs = {port.name: np.zeros(port.shape, DTYPES[port.type]) for port in session.get_inputs()}
         super().__init__(inputs, tuple(port.name for port in session.get_outputs()))
         self._session = session
 
@@ -32,16 +32,17 @@ class ONNXRuntimeEngine(Engine):
         del self._session
 
 
-def open_model(path: Path, precision: str, threads: int) -> ONNXRuntimeEngine:
+def open_model(path: Path, options: EngineOptions) -> ONNXRuntimeEngine:
     """Open a session. Raises ModelError if `path` is damaged, EngineError for a precision the graph has not."""
-    if precision not in ("auto", "fp32"):
-        raise EngineError(f"engine onnxruntime runs this model in fp32, not {precision}; use precision auto or engine openvino")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if options.precision not in ("auto", "fp32"):
+        fault = f"engine onnxruntime runs this model in fp32, not {options.precision}"
+        raise EngineError(f"{fault}; use precision auto or engine openvino")
+    session = ort.SessionOptions()
+    session.intra_op_num_threads = options.threads
+    session.log_severity_level = 3
+    session.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ONNXRuntimeEngine(ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+        return ONNXRuntimeEngine(ort.InferenceSession(str(path), session, providers=["CPUExecutionProvider"]))
     except (InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
         raise ModelError(f"{path} is damaged or no ONNX model; export it again with `mmsense export`") from error
     except Exception as error:  # its other failures share no base but Exception

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from mmsense_ros.engine import Engine
+from mmsense_ros.engine import Engine, EngineOptions
 from mmsense_ros.errors import EngineError, ModelError
 
 NAMES = {ov.Type.f32: "fp32", ov.Type.bf16: "bf16", ov.Type.f16: "fp16"}
@@ -23,7 +23,7 @@ class OpenVINOEngine(Engine):
     name = "openvino"
 
     def __init__(self, core: ov.Core, model: ov.Model, precision: ov.Type, threads: int) -> None:
-        inputs = {port.any_name: (tuple(port.shape), np.dtype(port.element_type.to_dtype())) for port in model.inputs}
+        inputs = {port.any_name: np.zeros(tuple(port.shape), port.element_type.to_dtype()) for port in model.inputs}
         super().__init__(inputs, tuple(port.any_name for port in model.outputs))
         config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         if threads:
@@ -43,9 +43,11 @@ class OpenVINOEngine(Engine):
         del self._request, self._compiled
 
 
-def open_model(path: Path, precision: str, threads: int) -> OpenVINOEngine:
+def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
     """Compile; "auto" precision is bf16 if the CPU has it and `agree` holds on the probe. Raises ModelError, EngineError."""
-    core = ov.Core()
+    core, precision, threads = ov.Core(), options.precision, options.threads
+    if precision == "fp16":
+        raise EngineError("engine openvino: CPUs run bf16 or fp32, not fp16; use precision auto")
     try:
         model = core.read_model(path)
     except RuntimeError as error:

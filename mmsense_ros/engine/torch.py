@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsense_ros.engine import Engine
+from mmsense_ros.engine import Engine, EngineOptions
 from mmsense_ros.errors import EngineError, ModelError
 
 WEIGHTS = "model.safetensors"
@@ -27,7 +27,7 @@ class TorchEngine(Engine):
         model, card = load_model(weights)
         if model.config.backbone == "vlm":
             raise ModelError(f"{weights} has a vision-LLM, which this engine does not run; use engine onnxruntime or openvino")
-        inputs = {name: (tuple(value.shape), value.numpy().dtype) for name, value in example(card).items()}
+        inputs = {name: value.numpy().copy() for name, value in example(card).items()}
         super().__init__(inputs, ("gate", *model.branches, *MEMORY_OUTPUTS))
         self._module = OneInstruction(model).eval()
         self._tensors = {name: torch.from_numpy(buffer) for name, buffer in self.inputs.items()}
@@ -42,17 +42,17 @@ class TorchEngine(Engine):
         del self._module
 
 
-def open_model(path: Path, precision: str, threads: int) -> TorchEngine:
+def open_model(path: Path, options: EngineOptions) -> TorchEngine:
     """Load the weights that lie beside `path`. Raises EngineError if there are none, ImportError without torch."""
-    if precision not in ("auto", "fp32"):
-        raise EngineError(f"engine torch runs in fp32, not {precision}; use precision auto or engine openvino")
+    if options.precision not in ("auto", "fp32"):
+        raise EngineError(f"engine torch runs in fp32, not {options.precision}; use precision auto or engine openvino")
     import torch
 
     weights = path.with_name(WEIGHTS)
     if not weights.is_file():
         raise EngineError(f"engine torch needs the weights {weights}; copy them there from the training, or use another engine")
-    if threads:
-        torch.set_num_threads(threads)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     try:
         return TorchEngine(weights)
     except ModelError as error:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.data.recording import Recording
-from mmsense_ros.engine import SHIPPED_MODEL
+from mmsense_ros.engine import SHIPPED_MODEL, EngineOptions
 from mmsense_ros.errors import BagError, ConfigError
 from mmsense_ros.evaluation.film import Film
 from mmsense_ros.evaluation.overlay import Overlay
@@ -31,13 +31,11 @@ BRIEF = ("top1", "top3", "dba", "power_loss_db")
 def evaluate(
     bags: Sequence[str | Path],
     model: str | Path = "",
-    engine: str = "auto",
+    engine: EngineOptions = EngineOptions(),
     drop: Collection[str] = (),
     out: str | Path | None = None,
     progress: Progress | None = None,
     *,
-    precision: str = "auto",
-    threads: int = 0,
     calibration: str | Path | None = None,
     topics: Mapping[str, str] | None = None,
     ablate: bool = False,
@@ -59,7 +57,7 @@ def evaluate(
     with ExitStack() as stack:
         recordings = [stack.enter_context(Recording(bag, drop, given, topics)) for bag in bags]
         total = sum(recording.frames for recording in recordings)
-        opened = Perception.open(given, path, engine, precision, threads)
+        opened = Perception.open(given, path, engine)
         stack.callback(opened.close)
         film = stack.enter_context(Film(Path(out or ".") / "overlay.mp4", FILM_RATE)) if overlay else None
         for recording in recordings:

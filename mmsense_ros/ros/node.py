@@ -92,8 +92,7 @@ class Sense(LifecycleNode):
         try:
             settings = self._settings = parameters.read(self)
             self._extrinsics = Extrinsics(self, settings.calibration)
-            options = (settings.model, settings.engine, settings.precision, settings.threads)
-            self._perception = Perception.open(self._extrinsics.calibration, *options)
+            self._perception = Perception.open(self._extrinsics.calibration, settings.model, settings.engine)
             self._perception.require(self.get_parameter("instruction").value)
         except MMSenseError as error:
             self._fault = f"not configured: {error}"

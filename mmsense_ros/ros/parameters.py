@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
-from mmsense_ros.engine import ENGINES, PRECISIONS
+from mmsense_ros.engine import PRECISIONS, EngineOptions, engine_names
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, RADAR
 from mmsense_ros.sync import SensorSync, SyncConfig
@@ -29,6 +29,9 @@ SOURCES = {
     RADAR: ((CLOUD, "radar/points"), (CUBE, "radar/cube")),
     LIDAR: ((CLOUD, "lidar/points"),),
 }
+
+
+ENGINE_OPTIONS = ("precision", "threads", "cache", "workspace", "optimization", "dla")  #: of EngineOptions, beside its name
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,13 @@ PARAMETERS = (
     Declared("hardware_id", "mmsense", "what /diagnostics calls this unit", read_only=True),
     Declared("instruction", "", "what is wanted, in words; the newest of this and the instruction topic counts", live=True),
     Declared("model", "", "exported .onnx file; empty: the one shipped"),
-    Declared("engine", "auto", "what runs the model", choices=("auto", *ENGINES)),
+    Declared("engine", "auto", "what runs the model", choices=("auto", *engine_names())),
     Declared("precision", "auto", "numeric precision of the engine", choices=PRECISIONS),
     Declared("threads", 0, "threads of the engine; 0: its own choice", 0, 256),
+    Declared("cache", "", "folder of the engines that TensorRT built; empty: ~/.cache/mmsense_ros/engines"),
+    Declared("workspace", 1024, "device memory TensorRT may use [MiB]", 16, 65536),
+    Declared("optimization", 3, "how long TensorRT searches for a fast engine", 0, 5),
+    Declared("dla", -1, "core of a Jetson's deep learning accelerator that runs the model; -1: the GPU", -1, 3),
     Declared("calibration", "", "YAML file of the sensors' extrinsics; empty: /tf_static, where tf2_msgs is installed"),
     Declared("sensors", list(MODALITIES), "sensors this unit has"),
     *_sensor(CAMERA),
@@ -117,9 +124,7 @@ class Settings:
     """The parameters that count from one configuration to the next."""
 
     model: str
-    engine: str
-    precision: str
-    threads: int
+    engine: EngineOptions
     calibration: str
     sensors: tuple[SensorSettings, ...]
     sync: SyncConfig
@@ -181,7 +186,9 @@ def read(node: Node) -> Settings:
         **{name: value(f"sync.{name}") for name in ("max_wait", "max_jump", "stand_in", "queue", "stamp_policy")},
     )
     return Settings(
-        **{name: value(name) for name in ("model", "engine", "precision", "threads", "calibration")},
+        model=value("model"),
+        engine=EngineOptions(name=value("engine"), **{name: value(name) for name in ENGINE_OPTIONS}),
+        calibration=value("calibration"),
         sensors=tuple(sensors),
         sync=sync,
         diagnostics_period=value("diagnostics.period"),

@@ -1,0 +1,34 @@
+"""Precision lies in the graph: typed copies of an exported model, for engines that compute as they are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmsense_ros.errors import EngineError
+
+VERSION = 1  #: of how copies are typed; engines built of another one are not found again
+FLOAT32 = ("LayerNormalization", "Softmax")  #: kinds of nodes that stay fp32, as their sums do not fit fp16
+
+
+def typed_graph(model: Path, precision: str, folder: Path) -> Path:
+    """The ONNX file `model` in "fp32", as it is, or "fp16", a copy in `folder` whose inputs and outputs stay fp32.
+
+    Raises EngineError for another precision, ImportError without onnx and onnxruntime, which type the copy.
+    """
+    if precision == "fp32":
+        return model
+    if precision != "fp16":
+        raise EngineError(f"no graph is made in {precision}; use precision fp32 or fp16")
+    import onnx
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    typed = OnnxModel(
+        convert_float_to_float16(onnx.load(str(model)), keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT32])
+    )
+    typed.topological_sort()  # the casts of inputs come last
+    typed.model.graph.ClearField("value_info")  # still says fp32
+    out = folder / f"{model.stem}.fp16.onnx"
+    onnx.save(typed.model, str(out))
+    onnx.checker.check_model(str(out), full_check=True)
+    return out
