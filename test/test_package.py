@@ -104,7 +104,7 @@ def test_package_xml_names_every_ros_package_that_is_imported():
         "rosbags": "python3-rosbags-pip", "scipy": "python3-scipy", "yaml": "python3-yaml",
     }  # fmt: skip
     optional = {
-        "openvino", "torch", "onnx", "onnxscript", "safetensors", "open3d", "libusb_package", "tensorrt", "matplotlib",
+        "openvino", "torch", "onnx", "onnxscript", "safetensors", "open3d", "libusb_package", "tensorrt", "cuda", "matplotlib",
         "tokenizers", "transformers", "peft", "lightning", "lightning_utilities", "datasets", "pyarrow",
     }  # fmt: skip
     for file in [*(ROOT / "mmsense_ros").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]:
