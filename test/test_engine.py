@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -228,3 +229,29 @@ def test_torch_without_weights_or_with_damaged_ones(small_network, tmp_path):
         open_engine(tmp_path / "mmsense.onnx", EngineOptions("torch"))
     with pytest.raises(EngineError, match="torch runs in fp32, not bf16"):
         open_engine(path, EngineOptions("torch", "bf16"))
+
+
+def test_another_package_registers_an_engine(model, monkeypatch):
+    from importlib.metadata import EntryPoint, EntryPoints
+
+    from mmsense_ros import engine as engines
+
+    class Doubler(engines.Engine):
+        name, precision = "doubler", "fp32"
+
+        def infer(self):
+            return {"doubled": 2 * self.inputs["word"]}
+
+        def close(self):
+            pass
+
+    class Registered(EntryPoint):
+        def load(self):
+            return SimpleNamespace(open_model=lambda path, options: Doubler({"word": np.zeros((1, 1), np.int64)}, ("doubled",)))
+
+    point = Registered("doubler", "somewhere", engines.ENTRY_POINTS)
+    monkeypatch.setattr(engines.importlib.metadata, "entry_points", lambda group: EntryPoints([point]))
+    engine = open_engine(model, EngineOptions("doubler"))
+    assert engine.run({"word": np.array([[21]])})["doubled"] == 42
+    with pytest.raises(EngineError, match="use auto, .*torch, doubler"):
+        open_engine(model, EngineOptions("abacus"))
