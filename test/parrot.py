@@ -42,7 +42,7 @@ class Parrot(Engine):
 
     def __init__(self, answers: dict[str, np.ndarray] | None = None, inputs=SHAPES) -> None:
         self.answers = answers or blank_outputs()
-        super().__init__(inputs, tuple(self.answers))
+        super().__init__({name: np.zeros(*kind) for name, kind in inputs.items()}, tuple(self.answers))
 
     def infer(self) -> dict[str, np.ndarray]:
         return self.answers

@@ -46,7 +46,7 @@ def test_every_parameter_is_described_and_its_default_allowed(entry):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("engine", "steam", "choose one of auto, openvino"),
+        ("engine", "steam", "choose one of auto, tensorrt, openvino"),
         ("camera.type", "sensor_msgs/msg/PointCloud2", "choose one of auto, sensor_msgs/msg/Image"),
         ("sensors", [], "name some of camera, radar, lidar"),
         ("sensors", ["camera", "sonar"], "name some of camera, radar, lidar"),
