@@ -176,6 +176,7 @@ def test_bench_measures_what_runs_and_names_what_does_not(model, tmp_path, capsy
     assert set(figures) == {f"{name} {precision}" for name in ENGINES for precision in PRECISIONS[1:]}
     measured = {name: entry["latency_ms"] for name, entry in figures.items() if "error" not in entry}
     assert measured and all(0 < latency["p50"] <= latency["p99"] for latency in measured.values())
+    assert all(entry["gflops"] > 0 for entry in figures.values() if "error" not in entry)
     assert "fp32, not bf16" in figures["onnxruntime bf16"]["error"] or "not installed" in figures["onnxruntime bf16"]["error"]
     assert "p95 (ms)" in capsys.readouterr().out
 
@@ -229,6 +230,26 @@ def test_torch_without_weights_or_with_damaged_ones(small_network, tmp_path):
         open_engine(tmp_path / "mmsense.onnx", EngineOptions("torch"))
     with pytest.raises(EngineError, match="torch runs in fp32, not bf16"):
         open_engine(path, EngineOptions("torch", "bf16"))
+
+
+def test_the_bench_counts_what_a_graph_computes(tmp_path):
+    from mmsense_ros.bench.work import operations, product
+
+    assert operations(write_graph(tmp_path / "small.onnx")) == 2 * 12 * 5
+    path, work = product(tmp_path)
+    assert operations(path) == work
+    made = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel"], ["middle"], strides=[2, 2], group=2),
+        helper.make_node("ConvTranspose", ["middle", "back"], ["out"], strides=[2, 2]),
+    ]
+    weights = {"kernel": (6, 2, 3, 3), "back": (6, 5, 2, 2)}
+    constants = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in weights.items()]
+    ends = made("image", TensorProto.FLOAT, [1, 4, 9, 11]), made("out", TensorProto.FLOAT, [1, 5, 8, 10])
+    graph = helper.make_graph(nodes, "convolutions", ends[:1], ends[1:], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "conv.onnx")
+    middle = 6 * 4 * 5
+    assert operations(tmp_path / "conv.onnx") == 2 * middle * 2 * 9 + 2 * middle * 5 * 4
 
 
 def test_another_package_registers_an_engine(model, monkeypatch):

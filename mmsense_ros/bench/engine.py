@@ -1,48 +1,105 @@
-"""Latency of the model on every engine installed here, in every precision each offers."""
+"""Latency of the model on every engine installed here, in every precision each offers, against torch and against this machine's peak."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from mmsense_ros.engine import PRECISIONS, SHIPPED_MODEL, EngineOptions, engine_names, open_engine
+from mmsense_ros.bench.work import operations, product, timed
+from mmsense_ros.engine import PRECISIONS, SHIPPED_MODEL, Engine, EngineOptions, engine_names, open_engine
 from mmsense_ros.errors import EngineError
 from mmsense_ros.evaluation.metrics import percentiles
+from mmsense_ros.progress import progress
+
+WARM_UP, PRODUCTS = 10, 5  #: runs before those that count; of the matrix product
+EAGER = "torch fp32"  #: what the others are compared with
 
 
 def run(model: str | Path | None = None, threads: int = 0, repeats: int = 200, json_file: Path | None = None) -> dict[str, Any]:
-    """Print a table of latencies [ms] of `repeats` runs and the time to open [s]; engines that cannot run are named."""
-    figures: dict[str, Any] = {}
-    table = Table("engine", "precision", "open (s)", "p50 (ms)", "p95 (ms)", "p99 (ms)", box=None, header_style="bold")
-    for name in engine_names():
-        for precision in PRECISIONS[1:]:
-            try:
-                began = perf_counter()
-                engine = open_engine(model or SHIPPED_MODEL, EngineOptions(name, precision, threads))
-                opened = perf_counter() - began
-            except EngineError as error:
-                figures[f"{name} {precision}"] = {"error": str(error)}
-                continue
-            latency = percentiles([_timed(engine.infer) for _ in range(repeats)])
-            engine.close()
-            figures[f"{name} {precision}"] = {"open_s": opened, "latency_ms": latency}
-            table.add_row(name, precision, f"{opened:.2f}", *(f"{value:.2f}" for value in latency.values()))
-    console = Console()
-    console.print(table)
-    for name, entry in figures.items():
-        if "error" in entry:
-            console.print(f"{name}: {entry['error']}", style="dim")
+    """Print a table of `repeats` runs of each engine, taken in turns so that all see the same machine; those that cannot run are named.
+
+    Figures by engine and precision: `open_s`, `latency_ms`, `speedup` over torch, `gflops` achieved, `of_peak`, the part of the best that
+    any engine reaches with a large matrix product in that precision. Without onnx the last two are missing, without torch the speedup.
+    """
+    path = Path(model or SHIPPED_MODEL)
+    figures, engines = _opened(path, threads)
+    spent: dict[str, list[float]] = {name: [] for name in engines}
+    for engine in engines.values():
+        for _ in range(WARM_UP):
+            engine.infer()
+    with progress("timing engines") as report:
+        for turn in range(repeats):
+            for name, engine in engines.items():
+                spent[name].append(timed(engine.infer))
+            report(turn + 1, repeats)
+    for name, engine in engines.items():
+        figures[name]["latency_ms"] = percentiles(spent[name])
+        engine.close()
+    if EAGER in engines:
+        for name in engines:
+            figures[name]["speedup"] = figures[EAGER]["latency_ms"]["p50"] / figures[name]["latency_ms"]["p50"]
+    try:
+        work, peaks = operations(path), _peaks(list(engines), threads)
+    except ImportError:
+        pass
+    else:
+        for name in engines:
+            speed = work / figures[name]["latency_ms"]["p50"] / 1e6
+            peak = peaks.get(name.split()[1])
+            figures[name] |= {"gflops": speed} | ({"of_peak": speed / peak} if peak else {})
+    _show(figures)
     if json_file:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     return figures
 
 
-def _timed(call: Any) -> float:
-    began = perf_counter()
-    call()
-    return 1e3 * (perf_counter() - began)
+def _opened(path: Path, threads: int) -> tuple[dict[str, dict[str, Any]], dict[str, Engine]]:
+    figures: dict[str, dict[str, Any]] = {}
+    engines: dict[str, Engine] = {}
+    for engine in engine_names():
+        for precision in PRECISIONS[1:]:
+            name = f"{engine} {precision}"
+            try:
+                began = perf_counter()
+                engines[name] = open_engine(path, EngineOptions(engine, precision, threads))
+                figures[name] = {"open_s": perf_counter() - began}
+            except EngineError as error:
+                figures[name] = {"error": str(error)}
+    return figures, engines
+
+
+def _peaks(names: list[str], threads: int) -> dict[str, float]:
+    """The best speed [GFLOP/s] of a large matrix product on any of the engines `names`, by precision."""
+    peaks: dict[str, float] = {}
+    with TemporaryDirectory() as folder:
+        graph, work = product(Path(folder))
+        for name in names:
+            engine, precision = name.split()
+            try:
+                running = open_engine(graph, EngineOptions(engine, precision, threads))
+            except EngineError:  # torch runs no graphs
+                continue
+            best = min(timed(running.infer) for _ in range(PRODUCTS))
+            running.close()
+            peaks[precision] = max(peaks.get(precision, 0.0), work / best / 1e6)
+    return peaks
+
+
+def _show(figures: dict[str, dict[str, Any]]) -> None:
+    heads = ("engine", "open (s)", "p50 (ms)", "p95 (ms)", "p99 (ms)", "times torch", "GFLOP/s", "of peak")
+    table = Table(*heads, box=None, header_style="bold")
+    console = Console()
+    for name, entry in figures.items():
+        if "error" in entry:
+            console.print(f"{name}: {entry['error']}", style="dim")
+            continue
+        latency = [f"{value:.2f}" for value in entry["latency_ms"].values()]
+        rest = [f"{entry[key]:.{digits}f}" if key in entry else "-" for key, digits in (("speedup", 1), ("gflops", 0), ("of_peak", 2))]
+        table.add_row(name, f"{entry['open_s']:.2f}", *latency, *rest)
+    console.print(table)
