@@ -25,7 +25,6 @@ class EngineMissingError(EngineError):
     """The packages that an engine needs are not installed."""
 
 
-
 class CalibrationError(MMSenseError):
     """An extrinsic calibration that is missing or wrong."""
 

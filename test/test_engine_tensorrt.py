@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mmsense_ros import cli
 from mmsense_ros.engine import SHIPPED_MODEL, EngineOptions, open_engine, tensorrt, tensorrt_build
-from mmsense_ros.engine.cuda import Buffer, Device
+from mmsense_ros.engine.cuda import Buffer, Device, open_device
 from mmsense_ros.engine.precision import typed_graph
 from mmsense_ros.errors import EngineError, ModelError
 
@@ -186,6 +186,14 @@ def test_auto_goes_on_where_there_is_no_gpu(model, monkeypatch):
     monkeypatch.setattr(tensorrt, "open_device", no_gpu)
     engine = open_engine(model)
     assert engine.name == "openvino" and "there is no GPU; best of those that run here" in engine.reason
+
+
+def test_without_a_gpu_cuda_says_so():
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    if not int(runtime.cudaGetDeviceCount()[0]):
+        pytest.skip("there is a GPU")
+    with pytest.raises(EngineError, match="cudaSetDevice says cudaError.*check the GPU and its driver"):
+        open_device()
 
 
 def test_fp16_graphs_answer_as_fp32_ones_do(model, tmp_path):

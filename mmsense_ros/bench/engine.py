@@ -100,6 +100,9 @@ def _show(figures: dict[str, dict[str, Any]]) -> None:
             console.print(f"{name}: {entry['error']}", style="dim")
             continue
         latency = [f"{value:.2f}" for value in entry["latency_ms"].values()]
-        rest = [f"{entry[key]:.{digits}f}" if key in entry else "-" for key, digits in (("speedup", 1), ("gflops", 0), ("of_peak", 2))]
+        rest = [
+            f"{entry[key]:.{digits}f}" if key in entry else "-"
+            for key, digits in (("speedup", 1), ("gflops", 0), ("of_peak", 2))
+        ]
         table.add_row(name, f"{entry['open_s']:.2f}", *latency, *rest)
     console.print(table)

@@ -115,7 +115,9 @@ def open_engine(model: str | Path, options: EngineOptions = EngineOptions()) -> 
                 raise
             refused[candidate] = error
             continue
-        before = [f"{name} is not installed" if isinstance(why, EngineMissingError) else str(why) for name, why in refused.items()]
+        before = [
+            f"{name} is not installed" if isinstance(why, EngineMissingError) else str(why) for name, why in refused.items()
+        ]
         chosen = "asked for" if options.name != "auto" else "; ".join([*before, "best of those that run here"])
         engine.reason = f"{chosen}; {engine.reason}" if engine.reason else chosen
         log.info("engine %s in %s: %s", engine.name, engine.precision, engine.reason)

@@ -83,9 +83,8 @@ class CudaPythonDevice(Device):
     def _call(self, name: str, *arguments: Any) -> Any:
         status, *results = getattr(self._runtime, name)(*arguments)
         if int(status):
-            raise (EngineError if name == "cudaSetDevice" else RuntimeError)(
-                f"{name}: {status.name}; is there a GPU, and its driver?"
-            )
+            fault = f"engine tensorrt: {name} says {status.name}; check the GPU and its driver, or use engine auto"
+            raise (EngineError if name == "cudaSetDevice" else RuntimeError)(fault)
         return results[0] if results else None
 
     def buffer(self, shape: tuple[int, ...], dtype: np.dtype) -> Buffer:
