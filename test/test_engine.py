@@ -14,6 +14,7 @@ onnx = pytest.importorskip("onnx", reason="onnx (extra `test`) makes the small g
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from mmsense_ros.engine import ENGINES, PRECISIONS, EngineOptions, open_engine  # noqa: E402
+from mmsense_ros.engine.tensorrt import FLAVOURS  # noqa: E402
 from mmsense_ros.errors import EngineError, ModelError  # noqa: E402
 
 NUMERIC = [name for name in ENGINES if name != "torch"]
@@ -80,10 +81,16 @@ def test_outputs_stay_when_the_engine_runs_again(model, name):
     np.testing.assert_array_equal(first["product"], kept)
 
 
+def hide(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let nothing of the engine's packages be importable."""
+    for package in (*FLAVOURS, name) if name == "tensorrt" else (name,):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"mmsense_ros.engine.{name}", raising=False)
+
+
 def test_auto_takes_the_first_installed_and_says_why(model, monkeypatch):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "mmsense_ros.engine.openvino", raising=False)
+    hide(monkeypatch, "openvino")
     engine = open_engine(model)
     assert engine.name == "onnxruntime"
     assert "openvino is not installed; best of those that run here" in engine.reason
@@ -91,16 +98,14 @@ def test_auto_takes_the_first_installed_and_says_why(model, monkeypatch):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_forced_engine_that_is_not_installed_names_the_remedy(model, monkeypatch, name):
-    monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, f"mmsense_ros.engine.{name}", raising=False)
+    hide(monkeypatch, name)
     with pytest.raises(EngineError, match=f"engine {name} is not installed.*pip install"):
         open_engine(model, EngineOptions(name))
 
 
 def test_nothing_installed_names_every_remedy(model, monkeypatch):
     for name in ENGINES:
-        monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.delitem(sys.modules, f"mmsense_ros.engine.{name}", raising=False)
+        hide(monkeypatch, name)
     with pytest.raises(EngineError, match="no engine can run .*small.onnx.*openvino.*onnxruntime.*torch"):
         open_engine(model)
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, DynamicCache
 
 from mmsense_ros import prefix as prefixes
+from mmsense_ros.engine import EngineOptions
 from mmsense_ros.errors import ModelError
 from mmsense_ros.model import export
 from mmsense_ros.model.memory import ENTRY, SLOTS
