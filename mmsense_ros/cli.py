@@ -83,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
     add = _command(commands, export, "export", "turn trained weights into an ONNX file and its card (needs the extra `train`)")
     add("model", type=Path, metavar="WEIGHTS", help="the .safetensors that `mmsense train` wrote")
     add("out", type=Path, metavar="OUT.onnx", help="ONNX file to write; its card goes beside it")
+    words = "also write a copy in int8, if it answers as well on the test streets of this recipe (YAML)"
+    add("--int8", type=Path, metavar="RECIPE", help=words)
 
     engines = commands.add_parser(
         "engine",
@@ -170,8 +172,11 @@ def export(options: argparse.Namespace) -> None:
     """Write an ONNX file and its card."""
     with _extra("train"):
         from mmsense_ros.model.export import export as run
+        from mmsense_ros.training.quantized import add_int8
     run(options.model, options.out)
     print(f"wrote {options.out}")
+    if options.int8:
+        print(f"wrote {add_int8(options.out, options.int8)}")
 
 
 def engine_build(options: argparse.Namespace) -> None:

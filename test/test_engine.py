@@ -129,7 +129,7 @@ def test_bf16_is_refused_when_it_answers_differently():
 
 def test_onnxruntime_refuses_a_precision_it_has_not(model):
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    with pytest.raises(EngineError, match="onnxruntime runs this model in fp32, not bf16.*openvino"):
+    with pytest.raises(EngineError, match="onnxruntime runs models in fp32 or int8, not bf16.*openvino"):
         open_engine(model, EngineOptions("onnxruntime", "bf16"))
 
 
@@ -182,7 +182,7 @@ def test_bench_measures_what_runs_and_names_what_does_not(model, tmp_path, capsy
     measured = {name: entry["latency_ms"] for name, entry in figures.items() if "error" not in entry}
     assert measured and all(0 < latency["p50"] <= latency["p99"] for latency in measured.values())
     assert all(entry["gflops"] > 0 for entry in figures.values() if "error" not in entry)
-    assert "fp32, not bf16" in figures["onnxruntime bf16"]["error"] or "not installed" in figures["onnxruntime bf16"]["error"]
+    assert "int8, not bf16" in figures["onnxruntime bf16"]["error"] or "not installed" in figures["onnxruntime bf16"]["error"]
     assert "p95 (ms)" in capsys.readouterr().out
 
 

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mmsense_ros import cli
 from mmsense_ros.engine import SHIPPED_MODEL, EngineOptions, open_engine, tensorrt, tensorrt_build
 from mmsense_ros.engine.cuda import Buffer, Device, open_device
+from mmsense_ros.engine.int8 import int8_path
 from mmsense_ros.engine.precision import typed_graph
 from mmsense_ros.errors import EngineError, ModelError
 
@@ -206,7 +207,7 @@ def test_fp16_graphs_answer_as_fp32_ones_do(model, tmp_path):
     assert answer.dtype == np.float32
     np.testing.assert_allclose(answer, features @ WEIGHT, atol=0.02)
     assert typed_graph(model, "fp32", tmp_path) == model
-    with pytest.raises(EngineError, match="no graph is made in bf16; use precision fp32 or fp16"):
+    with pytest.raises(EngineError, match="no graph is made in bf16; use precision fp32, fp16 or int8"):
         typed_graph(model, "bf16", tmp_path)
 
 
@@ -247,7 +248,9 @@ def test_rtx_names_what_it_does_not_take(rtx, model):
         tensorrt_build.build_plan(rtx, model, EngineOptions())
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_rtx_takes_the_shipped_model(rtx, precision, tmp_path):
+    if precision == "int8" and not int8_path(SHIPPED_MODEL).is_file():
+        pytest.skip("no int8 copy is shipped")
     graph = typed_graph(SHIPPED_MODEL, precision, tmp_path)
     assert len(tensorrt_build.build_plan(rtx, graph, EngineOptions())) > 1e6

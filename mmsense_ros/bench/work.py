@@ -8,6 +8,8 @@ from time import perf_counter
 
 import numpy as np
 
+from mmsense_ros.engine.int8 import note_int8, quantize
+
 SIDE = 1536  #: of the matrices whose product is timed
 
 
@@ -36,16 +38,20 @@ def operations(model: Path) -> int:
 
 
 def product(folder: Path) -> tuple[Path, int]:
-    """An ONNX file in `folder` that multiplies two matrices, and its operations. Raises ImportError without onnx."""
+    """An ONNX file in `folder`, with a copy in int8, that multiplies two matrices, and its operations.
+
+    Raises ImportError without onnx and onnxruntime."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     weight = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [SIDE, SIDE]) for name in ("left", "product")]
-    node = helper.make_node("MatMul", ["left", "right"], ["product"])
+    node = helper.make_node("MatMul", ["left", "right"], ["product"], name="product")
     graph = helper.make_graph([node], "gemm", ends[:1], ends[1:], [numpy_helper.from_array(weight, "right")])
     path = folder / "gemm.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
+    quantize(path, [{"left": weight}])
+    note_int8(path, {}, {})
     return path, 2 * SIDE**3
 
 

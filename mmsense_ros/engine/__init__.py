@@ -19,7 +19,7 @@ SHIPPED_MODEL = Path(__file__).parents[1] / "weights" / "mmsense.onnx"
 #: Best first; each is a module of this package with `open_model(path, options) -> Engine`.
 ENGINES = ("tensorrt", "openvino", "onnxruntime", "torch")
 ENTRY_POINTS = "mmsense_ros.engines"  #: group in which other packages register such modules, by name
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 REMEDIES = {
     "tensorrt": "pip install mmsense_ros[tensorrt]", "openvino": "pip install openvino",
     "onnxruntime": "pip install onnxruntime", "torch": "pip install mmsense_ros[train]",
@@ -49,8 +49,8 @@ class EngineOptions:
 class Engine(ABC):
     """An open model with static shapes: `run` fills `inputs`, infers and returns copies of the outputs.
 
-    `inputs` maps each input's name to its buffer, `outputs` names the outputs, `precision` is the one in use ("fp32",
-    "bf16"), `reason` says why this engine and precision were chosen. Not safe for concurrent `run`.
+    `inputs` maps each input's name to its buffer, `outputs` names the outputs, `precision` is the one in use (of
+    PRECISIONS), `reason` says why this engine and precision were chosen. Not safe for concurrent `run`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: fp32, or bf16 where the CPU has it and the answers stay the same."""
+"""OpenVINO on the CPU: fp32, bf16 and fp16 where the CPU has them, int8."""
 
 from __future__ import annotations
 
@@ -9,31 +9,36 @@ import numpy as np
 import openvino as ov
 
 from mmsense_ros.engine import Engine, EngineOptions
+from mmsense_ros.engine.int8 import int8_graph, int8_path
 from mmsense_ros.errors import EngineError, ModelError
 
-NAMES = {ov.Type.f32: "fp32", ov.Type.bf16: "bf16", ov.Type.f16: "fp16"}
+TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 TOLERANCE = 0.02  #: largest difference between bf16 and fp32 outputs, relative to the output's largest value
 
 log = logging.getLogger(__name__)
 
 
 class OpenVINOEngine(Engine):
-    """A model compiled for latency."""
+    """A model compiled for latency; all of `path` that is not in int8 is computed in `kind`."""
 
     name = "openvino"
 
-    def __init__(self, core: ov.Core, model: ov.Model, precision: ov.Type, threads: int) -> None:
+    def __init__(self, core: ov.Core, path: Path, precision: str, kind: ov.Type, threads: int) -> None:
+        """Raises ModelError if the graph is damaged, RuntimeError if OpenVINO cannot run it."""
+        try:
+            model = core.read_model(path)
+        except RuntimeError as error:
+            raise ModelError(f"{path} is damaged or no ONNX model; export it again with `mmsense export`") from error
         inputs = {port.any_name: np.zeros(tuple(port.shape), port.element_type.to_dtype()) for port in model.inputs}
         super().__init__(inputs, tuple(port.any_name for port in model.outputs))
-        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": kind}
         if threads:
             config["INFERENCE_NUM_THREADS"] = threads
         self._compiled = core.compile_model(model, "CPU", config)
         self._request = self._compiled.create_infer_request()
         for name, buffer in self.inputs.items():
             self._request.set_tensor(name, ov.Tensor(buffer, shared_memory=True))
-        used = self._compiled.get_property("INFERENCE_PRECISION_HINT")
-        self.precision = NAMES.get(used, str(used))
+        self.precision = precision
 
     def infer(self) -> dict[str, np.ndarray]:
         self._request.infer()
@@ -44,23 +49,25 @@ class OpenVINOEngine(Engine):
 
 
 def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
-    """Compile; "auto" precision is bf16 if the CPU has it and `agree` holds on the probe. Raises ModelError, EngineError."""
-    core, precision, threads = ov.Core(), options.precision, options.threads
-    if precision == "fp16":
-        raise EngineError("engine openvino: CPUs run bf16 or fp32, not fp16; use precision auto")
+    """Compile; "auto" is bf16 if the CPU has it and `agree` holds on the probe, else int8 if there is a copy, else fp32.
+
+    Raises ModelError, EngineError.
+    """
+    core = ov.Core()
+    able = {"fp32", *map(str.lower, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))}
+    rest = TYPES["bf16" if "bf16" in able else "fp32"]
     try:
-        model = core.read_model(path)
-    except RuntimeError as error:
-        raise ModelError(f"{path} is damaged or no ONNX model; export it again with `mmsense export`") from error
-    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "bf16" and not has_bf16:
-        raise EngineError("engine openvino: this CPU has no bf16; use precision auto or fp32")
-    try:
-        if precision == "bf16":
-            return OpenVINOEngine(core, model, ov.Type.bf16, threads)
-        engine = OpenVINOEngine(core, model, ov.Type.f32, threads)
-        if precision == "auto" and has_bf16:
-            faster = OpenVINOEngine(core, model, ov.Type.bf16, threads)
+        if options.precision == "int8":
+            return OpenVINOEngine(core, int8_graph(path), "int8", rest, options.threads)
+        if options.precision != "auto":
+            if options.precision not in able:
+                raise EngineError(f"engine openvino: this CPU has no {options.precision}; use precision auto or fp32")
+            return OpenVINOEngine(core, path, options.precision, TYPES[options.precision], options.threads)
+        if "bf16" not in able and int8_path(path).is_file():
+            return _rounded(core, path, options.threads)
+        engine = OpenVINOEngine(core, path, "fp32", TYPES["fp32"], options.threads)
+        if "bf16" in able:
+            faster = OpenVINOEngine(core, path, "bf16", TYPES["bf16"], options.threads)
             if agree(engine.probe(), faster.probe()):
                 engine.close()
                 faster.reason = "bf16 answers as fp32 does"
@@ -69,6 +76,18 @@ def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
         return engine
     except RuntimeError as error:
         raise EngineError(f"engine openvino cannot run {path} ({error}); use another engine, or export it again") from error
+
+
+def _rounded(core: ov.Core, path: Path, threads: int) -> OpenVINOEngine:
+    """The copy in int8, or `path` in fp32 if the copy is no good."""
+    try:
+        engine = OpenVINOEngine(core, int8_graph(path), "int8", TYPES["fp32"], threads)
+        engine.reason = "int8 passed its gate, and this CPU has no bf16"
+    except (EngineError, ModelError) as error:
+        log.warning("%s", error)
+        engine = OpenVINOEngine(core, path, "fp32", TYPES["fp32"], threads)
+        engine.reason = "fp32, as there is no good copy in int8"
+    return engine
 
 
 def agree(exact: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmsense_ros.engine.int8 import int8_graph
 from mmsense_ros.errors import EngineError
 
 VERSION = 1  #: of how copies are typed; engines built of another one are not found again
@@ -11,14 +12,16 @@ FLOAT32 = ("LayerNormalization", "Softmax")  #: kinds of nodes that stay fp32, a
 
 
 def typed_graph(model: Path, precision: str, folder: Path) -> Path:
-    """The ONNX file `model` in "fp32", as it is, or "fp16", a copy in `folder` whose inputs and outputs stay fp32.
+    """The ONNX file `model` in "fp32", as it is, in "int8", the copy beside it, or "fp16", a copy in `folder`; all take and give fp32.
 
-    Raises EngineError for another precision, ImportError without onnx and onnxruntime, which type the copy.
+    Raises EngineError for another precision or without a copy in int8, ImportError without onnx and onnxruntime, which make fp16.
     """
     if precision == "fp32":
         return model
+    if precision == "int8":
+        return int8_graph(model)
     if precision != "fp16":
-        raise EngineError(f"no graph is made in {precision}; use precision fp32 or fp16")
+        raise EngineError(f"no graph is made in {precision}; use precision fp32, fp16 or int8")
     import onnx
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel

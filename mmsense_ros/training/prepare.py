@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -74,8 +75,8 @@ def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
     return arrays
 
 
-def prepare(recipe: Recipe, cache: Path) -> dict[str, Path]:
-    """Folders of the prepared splits, one shard a street; streets that are not in `cache` yet are simulated.
+def prepare(recipe: Recipe, cache: Path, splits: Sequence[str] = SPLITS) -> dict[str, Path]:
+    """Folders of the prepared `splits`, one shard a street; streets that are not in `cache` yet are simulated.
 
     Raises ConfigError for a weather that is not known.
     """
@@ -84,12 +85,13 @@ def prepare(recipe: Recipe, cache: Path) -> dict[str, Path]:
     seed = data.seed
     jobs = []
     for split, folder in folders.items():
-        folder.mkdir(parents=True, exist_ok=True)
         streets = getattr(data, split)
-        jobs += [(folder / f"street-{number:05d}.arrow", number, seed + number) for number in range(streets)]
+        if split in splits:
+            folder.mkdir(parents=True, exist_ok=True)
+            jobs += [(folder / f"street-{number:05d}.arrow", number, seed + number) for number in range(streets)]
         seed += streets
     _simulate([job for job in jobs if not job[0].exists()], data, recipe.horizon)
-    return folders
+    return {split: folders[split] for split in splits}
 
 
 def prepared_folders(recipe: Recipe, cache: Path) -> dict[str, Path]:

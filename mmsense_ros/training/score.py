@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from mmsense_ros.anchors import (
     ACTIVITIES,
@@ -18,7 +19,6 @@ from mmsense_ros.anchors import (
     decode_people,
 )
 from mmsense_ros.evaluation import metrics
-from mmsense_ros.model.mmsense import MMSense
 from mmsense_ros.training.dataset import Batch, Sampler, traffic
 from mmsense_ros.training.shards import ACTIVITY, CENTRE, LABEL, PERSON_SEEN, PLACE, SEEN
 
@@ -61,13 +61,13 @@ Change = Callable[[np.ndarray, Batch], Batch]
 
 
 @torch.no_grad()
-def answers(model: MMSense, sampler: Sampler, change: Change | None = None, streets: np.ndarray | None = None) -> Answers:
-    """The model's answers about every snapshot of a split, street by street, in evaluation mode, with nothing augmented.
+def answers(model: nn.Module, sampler: Sampler, change: Change | None = None, streets: np.ndarray | None = None) -> Answers:
+    """What a model (MMSense, or Deployed) answers about every snapshot of a split, street by street, with nothing augmented.
 
     `change` may alter each batch, given its rows, before it is asked (sensors lost, other words); `streets` asks only about those.
     """
     model.eval()
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.empty(0)).device
     data = sampler.data
     parts: dict[str, list[np.ndarray]] = {}
     asked = []
