@@ -112,7 +112,8 @@ def parser() -> argparse.ArgumentParser:
     add = _command(kinds, bench_engine, "engine", "latency of the model on every engine installed")
     _model_options(add)
     _json_option(add)
-    add = _command(kinds, bench_pipeline, "pipeline", "latency of the whole way from readings to answers")
+    add = _command(kinds, bench_pipeline, "pipeline", "latency of the whole way from a sensor's message to the result")
+    add("--seconds", type=_positive(float), default=20.0, help="with each camera size (default: %(default)s)")
     add("--bag", type=Path, help="rosbag2 folder or .mcap file (default: a street simulated for the occasion)")
     _engine_options(add)
     _json_option(add)
@@ -222,7 +223,7 @@ def bench_pipeline(options: argparse.Namespace) -> None:
     """Measure the whole way."""
     from mmsense_ros.bench.pipeline import run
 
-    run(options.bag, options.model, _engine(options), options.json)
+    run(options.bag, options.model, _engine(options), options.seconds, options.json)
 
 
 @contextmanager

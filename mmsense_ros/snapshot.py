@@ -79,7 +79,7 @@ Reading = Union[CameraReading, RadarPoints, RadarCube, LidarReading]
 class Snapshot:
     """The readings that belong to the moment `stamp`, at most one a modality; what is missing is simply not in `readings`.
 
-    `arrived` is when the last reading it waited for came in (nanoseconds, the synchronizer's arrival clock).
+    `arrived` is when the reference sensor's reading came in (nanoseconds, the synchronizer's arrival clock).
     """
 
     stamp: int

@@ -340,7 +340,6 @@ class Synchronizer:
         """Move the oldest frame, with its partners, to `snapshots`, or count it if a required one is missing."""
         frames = self._reference
         moment, asked = frames.stamps[0], frames.arrivals[0]
-        arrived = asked
         readings = {frames.name: frames.readings[0]}
         frames.forget(1)
         self._last = moment
@@ -350,8 +349,6 @@ class Synchronizer:
             if index >= 0:
                 readings[partner.name] = partner.readings[index]
                 partner.matched[index] = True
-                if partner.arrivals[index] > arrived:
-                    arrived = partner.arrivals[index]
             else:
                 complete = complete and not partner.required
                 if self._now >= asked + self._max_wait and self._now - partner.heard > _DEAD_AFTER * partner.period:
@@ -360,7 +357,7 @@ class Synchronizer:
             if len(partner.stamps) > 1 and partner.stamps[1] <= moment:
                 partner.forget(bisect_left(partner.stamps, moment + 1) - 1, UNMATCHED)
         if complete:
-            snapshots.append(Snapshot(moment - frames.offset, readings, arrived))
+            snapshots.append(Snapshot(moment - frames.offset, readings, asked))
         else:
             frames.drops[INCOMPLETE] += 1
 

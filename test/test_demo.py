@@ -23,8 +23,8 @@ AROUND = """
 import sys
 from pathlib import Path
 from mmsense_ros.model_card import ModelCard
-from mmsense_ros.ros import demo
-demo.NODE = eval(sys.argv[1])
+from mmsense_ros.ros import demo, process
+process.NODE = eval(sys.argv[1])
 demo.ModelCard.load = lambda _: ModelCard()
 sys.exit(demo.run(Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])))
 """

@@ -38,7 +38,7 @@ def test_results_instructions_a_missing_sensor_and_a_clean_end(ros_environment, 
         assert first.instruction == "sense the street"
         assert first.frame_id == "antenna_array"
         assert first.engine == "parrot"
-        assert list(first.latency_ms) == ["wait", "maps", "engine", "answers", "total"]
+        assert list(first.latency_ms) == ["sync", "queue", "maps", "engine", "answers", "total"]
         assert first.latency_ms["total"] == pytest.approx(sum(v for k, v in first.latency_ms.items() if k != "total"), abs=1.0)
 
         stamps = street.run(1.0)

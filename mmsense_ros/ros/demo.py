@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import rclpy
@@ -33,19 +29,14 @@ from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.demo_pictures import draw_pictures
 from mmsense_ros.ros.demo_table import live_table
 from mmsense_ros.ros.player import Player
+from mmsense_ros.ros.process import RESULTS, NodeFailed, alone, await_node, check_alive, end_of, node_process, spin_for
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA, MODALITIES
 
-NODE = (sys.executable, "-m", "mmsense_ros.ros.node")
 SEED = 3001  #: of the street that is simulated; training never sees it
-START_LIMIT, END_LIMIT = 90.0, 15.0  #: [s] for the node to become active, and to end
 LAST_WORDS = 1.5  #: [s] after the last message, for the last results and a last /diagnostics
 TABLE_PERIOD = 0.25  #: [s]
-
-
-class NodeFailed(Exception):
-    """The node ended, never listened or never answered."""
 
 
 @dataclass
@@ -81,16 +72,15 @@ def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "") -> 
         calibration, log = out / "calibration.yaml", out / "node.log"
         recording.calibration.save(calibration)
         use_profile()
-        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-        os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+        alone()
         console.print(f"replaying {recording.bag.path} over DDS, domain {os.environ['ROS_DOMAIN_ID']}; the node's log is {log}")
         try:
-            with _node_process(calibration, log, model) as process:
+            settings = {"calibration": calibration.resolve()} | ({"model": Path(model).resolve()} if model else {})
+            with node_process(settings, log) as process:
                 heard = _replay(recording, process, seconds, console)
-            _check_end(process)
             summary = _summary(recording, heard)
         except NodeFailed as failure:
-            console.print(f"mmsense demo: {failure}; {log} ends:\n{_end_of(log)}", markup=False)
+            console.print(f"mmsense demo: {failure}; {log} ends:\n{end_of(log)}", markup=False)
             return 1
         (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         draw_pictures(recording, card, heard.results, out)
@@ -113,37 +103,18 @@ def _simulated(out: Path, seconds: float) -> Path:
         return simulate(bag, seconds=seconds, seed=SEED, storage="mcap", progress=report)
 
 
-@contextmanager
-def _node_process(calibration: Path, log: Path, model: str | Path) -> Iterator[subprocess.Popen]:
-    """The node; ended by SIGINT, as a user would."""
-    settings = {"calibration": calibration.resolve()} | ({"model": Path(model).resolve()} if model else {})
-    words = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
-    command = [*NODE, "--ros-args", *words]
-    with log.open("w") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONSAFEPATH": "1"})
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            try:
-                process.wait(END_LIMIT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _replay(recording: Recording, process: subprocess.Popen, seconds: float, console: Console) -> Heard:
+def _replay(recording: Recording, process: Popen, seconds: float, console: Console) -> Heard:
     """Play the bag to the node and listen; in this thread alone."""
     heard = Heard()
     rclpy.init(args=[])
     node, executor = Node("mmsense_demo"), SingleThreadedExecutor()
     executor.add_node(node)
-    node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), "/sense/sensing", heard.sensing, 100)
+    node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), RESULTS, heard.sensing, 100)
     node.create_subscription(DiagnosticArray, "/diagnostics", heard.report, 10)
     player = Player(node, recording.bag.path, leave_out=_unheard(recording))
     try:
-        _await_node(recording, player, node, executor, process)
+        sensors = {topic: player.publishers[topic] for name, topic in recording.topics.items() if name in MODALITIES}
+        await_node(node, executor, sensors, process)
         with Live(live_table(None, {}), console=console, auto_refresh=False) as live:
             shown = 0.0
             for entry in player.play(seconds, lambda left: executor.spin_once(timeout_sec=left)):
@@ -151,8 +122,8 @@ def _replay(recording: Recording, process: subprocess.Popen, seconds: float, con
                 if time.monotonic() - shown > TABLE_PERIOD:
                     shown = time.monotonic()
                     live.update(live_table(next(reversed(heard.results.values()), None), heard.diagnostics), refresh=True)
-                    _check_alive(process)
-        _spin_for(LAST_WORDS, executor)
+                    check_alive(process)
+        spin_for(LAST_WORDS, executor)
     finally:
         player.close()
         executor.shutdown()
@@ -165,39 +136,6 @@ def _unheard(recording: Recording) -> set[str]:
     """Topics that are not for the node: truth, and sources of a sensor that are not the chosen one."""
     wanted = {*recording.topics.values(), "/camera/camera_info", "/instruction", "/tf_static"}
     return set(recording.bag.types) - wanted
-
-
-def _await_node(
-    recording: Recording, player: Player, node: Node, executor: SingleThreadedExecutor, process: subprocess.Popen
-) -> None:
-    """Until the node hears every sensor and is heard. Raises NodeFailed."""
-    limit = time.monotonic() + START_LIMIT
-    topics = [topic for name, topic in recording.topics.items() if name in MODALITIES]
-    while not (all(player.heard(topic) for topic in topics) and node.count_publishers("/sense/sensing")):
-        _check_alive(process)
-        if time.monotonic() > limit:
-            raise NodeFailed(f"the node did not listen to {', '.join(topics)} within {START_LIMIT:.0f} s")
-        _spin_for(0.1, executor)
-
-
-def _spin_for(seconds: float, executor: SingleThreadedExecutor) -> None:
-    limit = time.monotonic() + seconds
-    while (left := limit - time.monotonic()) > 0:
-        executor.spin_once(timeout_sec=left)
-
-
-def _check_alive(process: subprocess.Popen) -> None:
-    if process.poll() is not None:
-        raise NodeFailed(f"the node ended with exit code {process.returncode} before it was asked to")
-
-
-def _check_end(process: subprocess.Popen) -> None:
-    if process.returncode:
-        raise NodeFailed(f"the node ended with exit code {process.returncode}")
-
-
-def _end_of(log: Path, lines: int = 20) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def _summary(recording: Recording, heard: Heard) -> dict[str, Any]:

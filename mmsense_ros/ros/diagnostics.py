@@ -51,11 +51,12 @@ class Latencies:
         for stage, duration in stages.items():
             self._stages.setdefault(stage, deque(maxlen=LATENCIES)).append(duration)
 
-    def percentiles(self) -> dict[str, dict[int, float]]:
-        """Stage -> percentile -> duration [ms]."""
+    def values(self) -> dict[str, float]:
+        """Percentiles [ms] of each stage by the names they have in diagnostics."""
         return {
-            stage: dict(zip(PERCENTILES, np.percentile(durations, PERCENTILES).tolist(), strict=True))
+            f"{stage} p{percent} [ms]": round(float(duration), 2)
             for stage, durations in self._stages.items()
+            for percent, duration in zip(PERCENTILES, np.percentile(durations, PERCENTILES), strict=True)
         }
 
 
@@ -122,8 +123,7 @@ class Ledger:
             "dropped: failed": self.failed,
         }
         values |= {f"without {name}": count for name, count in self.incomplete.items()}
-        for stage, durations in self.latencies.percentiles().items():
-            values |= {f"{stage} p{percent} [ms]": round(duration, 2) for percent, duration in durations.items()}
+        values |= self.latencies.values()
         if self.fault:
             return Status.error("perception", self.fault, values)
         if self.refused:

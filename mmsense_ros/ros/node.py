@@ -57,11 +57,11 @@ LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A snapshot to answer; it `waited` [s] for its readings to come together and was `submitted` then (perf_counter)."""
+    """A snapshot to answer: `synchronized` [s] after its reference came in, and `submitted` then (perf_counter)."""
 
     snapshot: Snapshot
     instruction: str
-    waited: float
+    synchronized: float
     submitted: float
 
 
@@ -218,9 +218,9 @@ class Sense(LifecycleNode):
         for snapshot in snapshots:
             self._ledger.snapshots += 1
             self._ledger.incomplete.update(name for name in self._topics if name not in snapshot.readings)
-            waited = max(0, now - snapshot.arrived) / 1e9
+            synchronized = max(0, now - snapshot.arrived) / 1e9
             instruction = self.get_parameter("instruction").value
-            self._worker.submit(Job(snapshot, instruction, waited, time.perf_counter()))
+            self._worker.submit(Job(snapshot, instruction, synchronized, time.perf_counter()))
         deadline = self._synchronizer.deadline()
         if deadline is None:
             self._deadline.cancel()
@@ -230,11 +230,11 @@ class Sense(LifecycleNode):
 
     def _sense(self, job: Job) -> Sensing:
         """In the worker's thread."""
-        waited = 1e3 * (job.waited + time.perf_counter() - job.submitted)
+        before = {"sync": 1e3 * job.synchronized, "queue": 1e3 * (time.perf_counter() - job.submitted)}
         self._perception.calibration = self._extrinsics.calibration
         sensing = self._perception(job.snapshot, job.instruction)
-        stages = {"wait": waited} | dict(sensing.latency_ms)
-        return replace(sensing, latency_ms=stages | {"total": waited + stages["total"]})
+        total = sum(before.values()) + sensing.latency_ms["total"]
+        return replace(sensing, latency_ms={**before, **sensing.latency_ms, "total": total})
 
     def _publish_answers(self) -> None:
         for job, answer in self._worker.take() if self._worker else []:
@@ -249,12 +249,17 @@ class Sense(LifecycleNode):
                 self._publish(job.snapshot, answer)
 
     def _publish(self, snapshot: Snapshot, sensing: Sensing) -> None:
+        clock, after = time.perf_counter, {}
+        began = clock()
         message = sensing_message(self._types, sensing, self._perception.card.codebook)
+        after["message"], began = 1e3 * (clock() - began), clock()
         self._outputs["~/sensing"].publish(message)
         self._outputs["~/beam"].publish(message.beam)
-        self._ledger.publish(sensing.latency_ms, time.monotonic())
+        after["publish"], began = 1e3 * (clock() - began), clock()
         if self._outputs["~/markers"].get_subscription_count():
             self._outputs["~/markers"].publish(self._markers.array(sensing, self.get_parameter("markers.lifetime").value))
+            after["markers"] = 1e3 * (clock() - began)
+        self._ledger.publish({**sensing.latency_ms, **after}, time.monotonic())
         self._picture.show(snapshot, sensing, self._extrinsics.calibration)
 
     def _report(self) -> None:

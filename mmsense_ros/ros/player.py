@@ -39,7 +39,7 @@ class Player:
     def __init__(self, node: Node, bag: Path, leave_out: Collection[str] = (), clock: bool = False) -> None:
         self._reader = BagReader(bag)
         self.skipped: list[str] = []  #: topics whose types are not installed
-        self._publishers: dict[str, Any] = {}
+        self.publishers: dict[str, Any] = {}  #: by topic
         for topic, type_name in self._reader.types.items():
             if topic in leave_out:
                 continue
@@ -49,18 +49,18 @@ class Player:
                 self.skipped.append(topic)
                 continue
             durability = DurabilityPolicy.TRANSIENT_LOCAL if topic in LATCHED else DurabilityPolicy.VOLATILE
-            self._publishers[topic] = node.create_publisher(kind, topic, QoSProfile(depth=DEPTH, durability=durability))
+            self.publishers[topic] = node.create_publisher(kind, topic, QoSProfile(depth=DEPTH, durability=durability))
 
         self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", DEPTH) if clock else None
 
     def heard(self, topic: str) -> bool:
         """Whether somebody subscribes to `topic`."""
-        return topic in self._publishers and self._publishers[topic].get_subscription_count() > 0
+        return topic in self.publishers and self.publishers[topic].get_subscription_count() > 0
 
     @property
     def anybody(self) -> bool:
         """Whether anything is subscribed to."""
-        return any(map(self.heard, self._publishers))
+        return any(map(self.heard, self.publishers))
 
     def play(self, seconds: float = float("inf"), wait: Callable[[float], None] = time.sleep) -> Iterator[BagMessage]:
         """Publish the first `seconds` of the bag in real time; yields each message once it is out.
@@ -69,12 +69,12 @@ class Player:
         """
         start, began = self._reader.start, time.monotonic()
         stop = self._reader.end if seconds == float("inf") else start + int(seconds * NANOSECONDS)
-        for entry in self._reader.messages(self._publishers, start, stop + 1):
+        for entry in self._reader.messages(self.publishers, start, stop + 1):
             due = began + (entry.log_time - start) / NANOSECONDS
             while (early := due - time.monotonic()) > 0:
                 self._tell(entry.log_time - int(early * NANOSECONDS))
                 wait(min(early, CLOCK_PERIOD) if self._clock else early)
-            self._publishers[entry.topic].publish(bytes(entry.data))
+            self.publishers[entry.topic].publish(bytes(entry.data))
             yield entry
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from mmsense_ros.errors import MMSenseError
 from mmsense_ros.messages.camera import camera_reading
 from mmsense_ros.messages.lidar import lidar_reading
 from mmsense_ros.messages.radar import radar_cube, radar_points
-from mmsense_ros.ros.diagnostics import Meter, Status
+from mmsense_ros.ros.diagnostics import Latencies, Meter, Status
 from mmsense_ros.ros.parameters import CUBE, SensorSettings
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Reading
@@ -40,7 +40,7 @@ class SensorTopic:
         self.received = 0
         self.rejected: Counter[str] = Counter()  #: by fault, numbers left out
         self._node, self._deliver = node, deliver
-        self._meter = Meter()
+        self._meter, self._latencies = Meter(), Latencies()
         self._fault = ""  # of the last message; empty if it was good
         self._said: set[str] = set()
         self._opened = time.monotonic()
@@ -70,6 +70,7 @@ class SensorTopic:
         rate, silence = self._meter.rate(now), now - max(self._meter.last, self._opened)
         values = {"topic": self.topic, "type": self._type, "received": self.received, "rate [Hz]": round(rate, 2)}
         values["age [s]"] = round(now - self._meter.last, 3) if self.received else "nan"
+        values |= self._latencies.values()
         values |= {f"rejected: {fault}": count for fault, count in self.rejected.items()}
         values |= {f"dropped: {reason}": count for reason, count in drops.items() if count}
         if silence > max(PATIENCE, 3 / rate if rate else 0.0):
@@ -89,10 +90,14 @@ class SensorTopic:
         self._subscription = subscribe(self._node, message_class(kind), topic, self._take, self._settings.qos, events)
 
     def _take(self, message: Any) -> None:
+        came, began = self._node.get_clock().now().nanoseconds, time.perf_counter()
         self.received += 1
         self._meter.tick(time.monotonic())
         try:
-            self._deliver(self.name, self._convert(message, topic=self.topic))
+            reading = self._convert(message, topic=self.topic)
+            decoding = 1e3 * (time.perf_counter() - began)
+            self._latencies.add({"delivery": (came - reading.stamp) / 1e6, "decoding": decoding})
+            self._deliver(self.name, reading)
         except MMSenseError as error:
             self._reject(str(error))
         except Exception:  # nothing that a sensor sends may stop the others
