@@ -250,6 +250,7 @@ def _json_option(add: Callable[..., argparse.Action]) -> None:
 def _model_options(add: Callable[..., argparse.Action]) -> None:
     add("--model", type=Path, metavar="ONNX", help=MODEL_HELP)
     add("--threads", type=_positive(int), default=0, help="threads of the engine (default: its choice)")
+    add("--cores", default="", metavar="0,2-3", help="CPU cores that its threads stay on (default: any)")
 
 
 def _engine_options(add: Callable[..., argparse.Action]) -> None:

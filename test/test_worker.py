@@ -117,3 +117,12 @@ def test_stopping_during_work_waits_for_it_and_announces_nothing():
     assert worker.stop(timeout=10)
     assert not ready.acquire(blocking=False)
     assert worker.take() == []
+
+
+def test_begin_comes_first_and_in_the_workers_thread():
+    begun: list[str] = []
+    done = threading.Event()
+    worker = Worker(lambda job: begun.copy(), done.set, begin=lambda: begun.append(threading.current_thread().name))
+    worker.submit(1)
+    assert done.wait(10) and worker.take() == [(1, ["inference"])]
+    assert worker.stop()

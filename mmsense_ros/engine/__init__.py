@@ -7,11 +7,12 @@ import importlib.metadata
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from mmsense_ros.engine.cores import kept_on, numbers
 from mmsense_ros.errors import EngineError, EngineMissingError, ModelError
 
 #: The model that comes with this package.
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 class EngineOptions:
     """What is asked of an engine; each heeds what concerns it.
 
-    `name` and `precision` may be "auto"; `threads` 0 leaves their number to the engine. What is built ahead of running is kept in
+    `name` and `precision` may be "auto"; `threads` 0 leaves their number to the engine; `cores`, such as "2-3", are those that its
+    threads stay on (empty: on any). What is built ahead of running is kept in
     the folder `cache` (empty: the user's), may use `workspace` [MiB] of device memory while it is built and run, is searched for as
     long as `optimization` (0 to 5) says, and runs on core `dla` of a Jetson's deep learning accelerator (-1: on the GPU).
     """
@@ -40,6 +42,7 @@ class EngineOptions:
     name: str = "auto"
     precision: str = "auto"
     threads: int = 0
+    cores: str = ""
     cache: str = ""
     workspace: int = 1024
     optimization: int = 3
@@ -106,6 +109,8 @@ def open_engine(model: str | Path, options: EngineOptions = EngineOptions()) -> 
         raise EngineError(f"unknown engine {options.name!r}; use auto, {', '.join(names)}")
     if options.precision not in PRECISIONS:
         raise EngineError(f"unknown precision {options.precision!r}; use {', '.join(PRECISIONS)}")
+    if options.cores and not options.threads:
+        options = replace(options, threads=len(numbers(options.cores)))
     refused: dict[str, EngineError] = {}
     for candidate in names if options.name == "auto" else (options.name,):
         try:
@@ -131,9 +136,10 @@ def _open(name: str, path: Path, options: EngineOptions) -> Engine:
             backend = importlib.import_module(f"{__name__}.{name}")
         else:
             backend = importlib.metadata.entry_points(group=ENTRY_POINTS)[name].load()
-        engine = backend.open_model(path, options)
+        with kept_on(options.cores):  # engines start their threads when they are opened, or run first
+            engine = backend.open_model(path, options)
+            engine.probe()
     except ImportError as error:
         remedy = f"`{REMEDIES[name]}`" if name in REMEDIES else "install what its package wants"
         raise EngineMissingError(f"engine {name} is not installed ({error}); {remedy}, or use engine auto") from error
-    engine.probe()
     return engine

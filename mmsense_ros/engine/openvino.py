@@ -23,7 +23,7 @@ class OpenVINOEngine(Engine):
 
     name = "openvino"
 
-    def __init__(self, core: ov.Core, path: Path, precision: str, kind: ov.Type, threads: int) -> None:
+    def __init__(self, core: ov.Core, path: Path, precision: str, kind: ov.Type, options: EngineOptions) -> None:
         """Raises ModelError if the graph is damaged, RuntimeError if OpenVINO cannot run it."""
         try:
             model = core.read_model(path)
@@ -32,8 +32,9 @@ class OpenVINOEngine(Engine):
         inputs = {port.any_name: np.zeros(tuple(port.shape), port.element_type.to_dtype()) for port in model.inputs}
         super().__init__(inputs, tuple(port.any_name for port in model.outputs))
         config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": kind}
-        if threads:
-            config["INFERENCE_NUM_THREADS"] = threads
+        config["ENABLE_CPU_PINNING"] = not options.cores  # it pins to cores of its own choice, the caller too
+        if options.threads:
+            config["INFERENCE_NUM_THREADS"] = options.threads
         self._compiled = core.compile_model(model, "CPU", config)
         self._request = self._compiled.create_infer_request()
         for name, buffer in self.inputs.items():
@@ -58,16 +59,16 @@ def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
     rest = TYPES["bf16" if "bf16" in able else "fp32"]
     try:
         if options.precision == "int8":
-            return OpenVINOEngine(core, int8_graph(path), "int8", rest, options.threads)
+            return OpenVINOEngine(core, int8_graph(path), "int8", rest, options)
         if options.precision != "auto":
             if options.precision not in able:
                 raise EngineError(f"engine openvino: this CPU has no {options.precision}; use precision auto or fp32")
-            return OpenVINOEngine(core, path, options.precision, TYPES[options.precision], options.threads)
+            return OpenVINOEngine(core, path, options.precision, TYPES[options.precision], options)
         if "bf16" not in able and int8_path(path).is_file():
-            return _rounded(core, path, options.threads)
-        engine = OpenVINOEngine(core, path, "fp32", TYPES["fp32"], options.threads)
+            return _rounded(core, path, options)
+        engine = OpenVINOEngine(core, path, "fp32", TYPES["fp32"], options)
         if "bf16" in able:
-            faster = OpenVINOEngine(core, path, "bf16", TYPES["bf16"], options.threads)
+            faster = OpenVINOEngine(core, path, "bf16", TYPES["bf16"], options)
             if agree(engine.probe(), faster.probe()):
                 engine.close()
                 faster.reason = "bf16 answers as fp32 does"
@@ -78,14 +79,14 @@ def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
         raise EngineError(f"engine openvino cannot run {path} ({error}); use another engine, or export it again") from error
 
 
-def _rounded(core: ov.Core, path: Path, threads: int) -> OpenVINOEngine:
+def _rounded(core: ov.Core, path: Path, options: EngineOptions) -> OpenVINOEngine:
     """The copy in int8, or `path` in fp32 if the copy is no good."""
     try:
-        engine = OpenVINOEngine(core, int8_graph(path), "int8", TYPES["fp32"], threads)
+        engine = OpenVINOEngine(core, int8_graph(path), "int8", TYPES["fp32"], options)
         engine.reason = "int8 passed its gate, and this CPU has no bf16"
     except (EngineError, ModelError) as error:
         log.warning("%s", error)
-        engine = OpenVINOEngine(core, path, "fp32", TYPES["fp32"], threads)
+        engine = OpenVINOEngine(core, path, "fp32", TYPES["fp32"], options)
         engine.reason = "fp32, as there is no good copy in int8"
     return engine
 

@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import rclpy
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
@@ -28,6 +29,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 
+from mmsense_ros.engine.cores import stay_on
 from mmsense_ros.errors import MMSenseError, ModelError
 from mmsense_ros.messages.sensing import sensing_message
 from mmsense_ros.perception import Perception
@@ -111,7 +113,8 @@ class Sense(LifecycleNode):
         self._markers, self._picture = Markers(codebook), Picture(self, codebook, self._outputs["~/overlay"])
         self._deadline = self.create_timer(1.0, self._poll, autostart=False)
         # Frames that waited for the same partner come together; each is worth an answer.
-        self._worker = Worker(self._sense, self._answered.trigger, patience=settings.sync.max_wait)
+        begin = partial(stay_on, settings.engine.cores)
+        self._worker = Worker(self._sense, self._answered.trigger, patience=settings.sync.max_wait, begin=begin)
         self._fault = "inactive; activate it"
         return TransitionCallbackReturn.SUCCESS
 

@@ -31,7 +31,15 @@ SOURCES = {
 }
 
 
-ENGINE_OPTIONS = ("precision", "threads", "cache", "workspace", "optimization", "dla")  #: of EngineOptions, beside its name
+ENGINE_OPTIONS = (
+    "precision",
+    "threads",
+    "cores",
+    "cache",
+    "workspace",
+    "optimization",
+    "dla",
+)  #: of EngineOptions, beside its name
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,7 @@ PARAMETERS = (
     Declared("engine", "auto", "what runs the model", choices=("auto", *engine_names())),
     Declared("precision", "auto", "numeric precision of the engine", choices=PRECISIONS),
     Declared("threads", 0, "threads of the engine; 0: its own choice", 0, 256),
+    Declared("cores", "", "CPU cores that the engine's threads stay on, such as 2-3; empty: any"),
     Declared("cache", "", "folder of the engines that TensorRT built; empty: ~/.cache/mmsense_ros/engines"),
     Declared("workspace", 1024, "device memory TensorRT may use [MiB]", 16, 65536),
     Declared("optimization", 3, "how long TensorRT searches for a fast engine", 0, 5),

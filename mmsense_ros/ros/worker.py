@@ -17,11 +17,17 @@ class Worker(Generic[Job, Result]):
 
     `submit` never blocks: a newer job overwrites the one that waits, counted in `overwritten`, unless that one has waited for
     less than `patience` [s]: jobs that come in one burst are done one after another. `ready` is called from the worker's
-    thread and must only wake somebody up.
+    thread and must only wake somebody up. `begin` is called once in that thread, first of all.
     """
 
-    def __init__(self, work: Callable[[Job], Result], ready: Callable[[], None], patience: float = 0.0) -> None:
-        self._work, self._ready, self._patience = work, ready, patience
+    def __init__(
+        self,
+        work: Callable[[Job], Result],
+        ready: Callable[[], None],
+        patience: float = 0.0,
+        begin: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._work, self._ready, self._patience, self._begin = work, ready, patience, begin
         self._changed = threading.Condition()
         self._waiting: deque[tuple[float, Job]] = deque()  # since when [s, monotonic]
         self._done: list[tuple[Job, Result | Exception]] = []
@@ -64,6 +70,7 @@ class Worker(Generic[Job, Result]):
             self.overwritten += 1
 
     def _run(self) -> None:
+        self._begin()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping or self._waiting)
