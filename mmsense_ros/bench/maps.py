@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -44,17 +45,19 @@ def run(json_file: Path | None = None, repeats: int = 100) -> dict[str, Any]:
 def contenders() -> dict[str, tuple[Callable[[], np.ndarray], Callable[[], np.ndarray]]]:
     """Name -> (our map, the obvious one) of made-up readings of usual sizes."""
     rng = np.random.default_rng(0)
-    image = CameraReading(0, "camera", rng.integers(0, 256, (480, 640, 3), dtype=np.uint8))
-    sweep = LidarReading(0, "lidar", _places(rng, 30_000), rng.random(30_000, np.float32))
+    pairs: dict[str, tuple[Callable[[], np.ndarray], Callable[[], np.ndarray]]] = {}
+    for width, height in ((640, 480), (1280, 720)):
+        image = CameraReading(0, "camera", rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        pairs[f"camera {width}x{height}"] = partial(camera_map, image, SIZE), partial(obvious_camera, image)
+    for points in (30_000, 120_000):
+        sweep = LidarReading(0, "lidar", _places(rng, points), rng.random(points, np.float32))
+        pairs[f"lidar {points // 1000}k points"] = partial(lidar_map, sweep, STILL, GRID), partial(obvious_lidar, sweep)
     velocity, level = rng.normal(0, 5, 200).astype(np.float32), rng.uniform(5, 40, 200).astype(np.float32)
-    points = RadarPoints(0, "radar", _places(rng, 200), velocity, level)
+    detections = RadarPoints(0, "radar", _places(rng, 200), velocity, level)
+    pairs["radar 200 points"] = partial(radar_map, detections, STILL, GRID), partial(obvious_points, detections)
     cube = RadarCube(0, "radar", _samples(rng), CHIRP)
-    return {
-        "camera 640x480": (lambda: camera_map(image, SIZE), lambda: obvious_camera(image)),
-        "lidar 30k points": (lambda: lidar_map(sweep, STILL, GRID), lambda: obvious_lidar(sweep)),
-        "radar 200 points": (lambda: radar_map(points, STILL, GRID), lambda: obvious_points(points)),
-        "radar cube 4x256x128": (lambda: radar_map(cube, STILL, GRID), lambda: obvious_cube(cube)),
-    }
+    pairs["radar cube 4x256x128"] = partial(radar_map, cube, STILL, GRID), partial(obvious_cube, cube)
+    return pairs
 
 
 def obvious_camera(reading: CameraReading) -> np.ndarray:
