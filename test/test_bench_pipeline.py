@@ -27,7 +27,14 @@ pipeline.run(bag=Path(sys.argv[1]), seconds=2.0, json_file=Path(sys.argv[2]))
 def test_every_stage_is_measured(ros_environment, tmp_path: Path):
     bag = write_bag(tmp_path / "bag")
     words = [sys.executable, "-c", BENCH, str(bag), str(tmp_path / "figures.json")]
-    done = subprocess.run(words, env=ros_environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(
+        words,
+        env=ros_environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     (name, figures), *rest = json.loads((tmp_path / "figures.json").read_text()).items()
     assert name == "small" and not rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import time
@@ -24,6 +25,7 @@ from mmsense_ros.engine import EngineOptions
 from mmsense_ros.errors import MMSenseError
 from mmsense_ros.evaluation.metrics import percentiles
 from mmsense_ros.messages.camera import rgb8_message
+from mmsense_ros.messages.header import stamp_of
 from mmsense_ros.messages.lidar import lidar_message
 from mmsense_ros.messages.types import RosbagTypes
 from mmsense_ros.progress import progress
@@ -40,13 +42,22 @@ POINTS = 120_000  #: of a sweep
 LOOP = 2.0  #: [s] of the street that are played over and over
 SETTLE, LAST_WORDS = 3.0, 1.5  #: [s] that do not count; for the last results
 BEFORE, AFTER = ("delivery", "decoding"), ("message", "publish", "markers")  #: stages that only diagnostics know
-OUTSIDE = ("queue", "maps", "answers", "message", "publish", "markers")  #: stages that are neither the engine nor waiting for sensors
+OUTSIDE = (
+    "queue",
+    "maps",
+    "answers",
+    "message",
+    "publish",
+    "markers",
+)  #: stages that are neither the engine nor waiting for sensors
 TICKS = os.sysconf("SC_CLK_TCK")
 
 Feed = dict[str, list[bytes]]  #: sensor -> serialized messages, stamped when they are sent
 
 
-def run(recording: Recording, size: tuple[int, int], seconds: float, model: str | Path, options: EngineOptions) -> dict[str, Any]:
+def run(
+    recording: Recording, size: tuple[int, int], seconds: float, model: str | Path, options: EngineOptions
+) -> dict[str, Any]:
     """Figures of `seconds` with a camera of `size` (width, height): `latency_ms` by stage, `cpu` of the node [cores], counts, `trend`
     [ms/min] of the latency from a frame's stamp to its result's arrival at a subscriber.
 
@@ -72,6 +83,7 @@ class Listener:
     """A subscriber to all that the node says."""
 
     def __init__(self, node: Node) -> None:
+        self.counts_from = math.inf  #: [ns] results of earlier stamps do not count
         self.results: list[tuple[float, float, Any]] = []  #: arrival [s], latency from the stamp on [ms], SensingResult
         self.said: dict[str, dict[str, str]] = {}  #: diagnostics by status
         node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), RESULTS, self._hear, 100)
@@ -79,8 +91,9 @@ class Listener:
         node.create_subscription(DiagnosticArray, "/diagnostics", self._report, 10)
 
     def _hear(self, message: Any) -> None:
-        now, stamp = time.time_ns(), message.header.stamp
-        self.results.append((now / NANOSECONDS, (now - stamp.sec * NANOSECONDS - stamp.nanosec) / 1e6, message))
+        now, stamp = time.time_ns(), stamp_of(message)
+        if stamp >= self.counts_from:
+            self.results.append((now / NANOSECONDS, (now - stamp) / 1e6, message))
 
     def _report(self, message: DiagnosticArray) -> None:
         self.said |= {s.name.split(": ")[-1]: {entry.key: entry.value for entry in s.values} for s in message.status}
@@ -103,7 +116,7 @@ def _listen(recording: Recording, feed: Feed, seconds: float, process: Popen) ->
             for at, name, data in _due(_schedule(feed, SETTLE + seconds), executor):
                 if at >= SETTLE and not began:
                     began, cpu, frames = time.monotonic(), _cpu_seconds(process), 0
-                    listener.results.clear()
+                    listener.counts_from = time.time_ns()
                 publishers[topics[name]].publish(_stamped(data))
                 frames += name == CAMERA
                 report(int(at), int(SETTLE + seconds))
@@ -134,7 +147,7 @@ def _figures(listener: Listener, frames: int, cores: float) -> dict[str, Any]:
         "engine": f"{messages[-1].engine} {messages[-1].precision}",
         "frames": frames,
         "published": len(messages),
-        "dropped": max(frames - len(messages), 0),
+        "dropped": frames - len(messages),
         "cpu": cores,
         "outside_engine_ms": sum(outside),
         "trend": float(np.polyfit(np.array(arrivals) / 60 - arrivals[0] / 60, latencies, 1)[0]),
@@ -161,7 +174,9 @@ def _feed(recording: Recording, size: tuple[int, int]) -> Feed:
             message = rgb8_message(types, reading.stamp, reading.frame_id, cv2.resize(reading.image, size))
         else:
             chosen = np.resize(np.arange(len(reading.xyz)), POINTS)
-            message = lidar_message(types, LidarReading(reading.stamp, reading.frame_id, reading.xyz[chosen], reading.intensity[chosen]))
+            message = lidar_message(
+                types, LidarReading(reading.stamp, reading.frame_id, reading.xyz[chosen], reading.intensity[chosen])
+            )
         feed[name].append(bytes(typestore().serialize_cdr(message, message.__msgtype__)))
     return feed
 

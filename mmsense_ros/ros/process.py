@@ -52,9 +52,7 @@ def alone() -> None:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 
 
-def await_node(
-    node: Node, executor: SingleThreadedExecutor, topics: Mapping[str, Any], process: subprocess.Popen
-) -> None:
+def await_node(node: Node, executor: SingleThreadedExecutor, topics: Mapping[str, Any], process: subprocess.Popen) -> None:
     """Until the node hears all of `topics` (name -> publisher) and offers RESULTS. Raises NodeFailed."""
     limit = time.monotonic() + START_LIMIT
     while not (all(p.get_subscription_count() for p in topics.values()) and node.count_publishers(RESULTS)):
