@@ -55,7 +55,9 @@ def test_every_vehicle_can_be_asked_for_in_many_words(held_out: bool) -> None:
     for meant, texts in sentences(held_out, 30).items():
         assert len(texts) > 20, meant
         for text in texts:
-            assert len(normalized(text).split()) <= TOKENS - 2 and "{" not in text and "  " not in text and text == text.strip(), text
+            assert (
+                len(normalized(text).split()) <= TOKENS - 2 and "{" not in text and "  " not in text and text == text.strip()
+            ), text
 
 
 @pytest.mark.parametrize("words", [TRAINING, HELD_OUT], ids=["training", "held out"])

@@ -41,7 +41,7 @@ def add_int8(model: Path, recipe_path: Path) -> Path:
     Raises ConfigError, EngineError, and ModelError, with the figures, if the copy answers worse; nothing is left behind then.
     """
     recipe, card = load_recipe(recipe_path), ModelCard.load(model)
-    ranges, judged = _samplers(recipe, card, model)
+    ranges, judged = samplers(recipe, card, model.parent / "data")
     with TemporaryDirectory(dir=model.parent) as folder:
         own = Path(folder) / model.name
         os.link(model, own)
@@ -49,7 +49,9 @@ def add_int8(model: Path, recipe_path: Path) -> Path:
             engine = open_engine(own, EngineOptions(precision="fp32"))
             exact = _figures(engine, judged, card, report)
         streets = np.unique(ranges.data.street)
-        readings = [given for number in streets for given in inputs_of(engine, ranges.street(number)[1], number % recipe.data.targets)]
+        readings = [
+            given for number in streets for given in inputs_of(engine, ranges.street(number)[1], number % recipe.data.targets)
+        ]
         engine.close()
         quantize(own, readings[:: max(len(readings) // READINGS, 1)])
         note_int8(own, exact, {})
@@ -84,11 +86,11 @@ def _figures(engine: Engine, judged: Sampler, card: ModelCard, report: Callable[
     return figures(answers(deployed, judged), card.object_threshold, card.person_threshold)
 
 
-def _samplers(recipe: Recipe, card: ModelCard, model: Path) -> tuple[Sampler, Sampler]:
-    """The calibration streets and the test streets."""
-    cache = Path(recipe.data.cache) if recipe.data.cache else model.parent / "data"
-    folders = prepare(recipe, cache, ("calibration", "test"))
-    splits = [Prepared(folder) for folder in folders.values()]
-    sentences = Sentences((phrase.decode() for data in splits for phrase in np.unique(data.phrases)), SentenceEncoder().encode, cache)
+def samplers(recipe: Recipe, card: ModelCard, cache: Path) -> tuple[Sampler, Sampler]:
+    """The recipe's calibration streets and its test streets, simulated into its cache (`cache` if it names none) where they are missing."""
+    cache = Path(recipe.data.cache or cache)
+    splits = [Prepared(folder) for folder in prepare(recipe, cache, ("calibration", "test")).values()]
+    phrases = {phrase.decode() for data in splits for phrase in np.unique(data.phrases)}
+    sentences = Sentences(phrases, SentenceEncoder().encode, cache)
     ranges, judged = (Sampler(data, recipe, card.anchors, sentences) for data in splits)
     return ranges, judged
