@@ -99,7 +99,9 @@ def versus(bench: Bench) -> str:
     frequent = [
         {name.removeprefix("frequent_"): value for name, value in seed.items() if name.startswith("frequent_")} for seed in full
     ]
-    rows = {"most frequent beam": frequent, "position oracle": _oracles(bench)["position"]}
+    limits = _oracles(bench)
+    rows = {"most frequent beam": frequent, "position oracle": limits["position"]}
+    rows["position oracle of vehicles in sight within 4 s"] = limits["in_sight"]
     if bench.shipped:
         rows["MMSense, shipped (trained longer)"] = bench.score(SHIPPED)
     rows["MMSense"] = full
