@@ -176,7 +176,7 @@ def test_unknown_engine_or_precision(model):
 def test_bench_measures_what_runs_and_names_what_does_not(model, tmp_path, capsys):
     from mmsense_ros.bench.engine import run
 
-    figures = run(model, threads=1, repeats=3, json_file=tmp_path / "figures.json")
+    figures = run(model, EngineOptions(threads=1), 3, tmp_path / "figures.json")
     assert json.loads((tmp_path / "figures.json").read_text()) == figures
     assert set(figures) == {f"{name} {precision}" for name in ENGINES for precision in PRECISIONS[1:]}
     measured = {name: entry["latency_ms"] for name, entry in figures.items() if "error" not in entry}
