@@ -233,10 +233,11 @@ def main() -> None:
     parser.add_argument(
         "--model", type=Path, help="folder of the model to show, as 'mmsense train' left it; default: the recipe's run"
     )
+    parser.add_argument("--start", type=Path, help="folder of a trained model that all runs start from; default: from nothing")
     parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN", help=f"some of {', '.join(RUNS)}")
     given = parser.parse_args()
     try:
-        bench = Bench(given.recipe, given.out, given.snapshots, given.model)
+        bench = Bench(given.recipe, given.out, given.snapshots, given.model, given.start)
         if given.command == "train":
             return prepare_runs(bench, given.only)
         table = COMMANDS[given.command](bench)

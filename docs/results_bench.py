@@ -36,6 +36,7 @@ from mmsense_ros.training.wording import embedded
 
 SEEDS = 3
 BRIEF = 0.98  #: decay of the weights' average in runs of a few hundred steps
+RELEARNING = 5e-4  #: learning rate of runs that start from a trained model
 NEAR = 50.0  #: [m] within which vehicles are to be found
 FULL, SHIPPED = "mmsense", "shipped"  #: the run of the recipe as it is; the model that was trained elsewhere
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -60,13 +61,17 @@ Figures = dict[str, float]
 class Bench:
     """One recipe, the runs of its variants in `out`, and what they answer about the test streets."""
 
-    def __init__(self, recipe: Path, out: Path, snapshots: int | None = None, shipped: Path | None = None) -> None:
+    def __init__(
+        self, recipe: Path, out: Path, snapshots: int | None = None, shipped: Path | None = None, start: Path | None = None
+    ) -> None:
         self.recipe, self.out, self.shipped = recipe, out, shipped
         self.base = load_recipe(recipe)
         self.entries = yaml.safe_load(recipe.read_text())
         self.entries = merged(self.entries, {"data": {"cache": self.base.data.cache or str(out / "data")}})
         if snapshots is not None:
             self.entries |= {"round": snapshots, "rounds": 1, "minutes": math.inf, "average": BRIEF}
+        if start is not None:
+            self.entries |= {"start": str(start / "model.safetensors"), "learning_rate": RELEARNING}
         self.cache = Path(self.entries["data"]["cache"])
         self.encode = cache(SentenceEncoder().encode)
 
