@@ -12,8 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mmsense_ros.bench.work import operations, product, timed
+from mmsense_ros.bench.work import product, timed
 from mmsense_ros.engine import PRECISIONS, SHIPPED_MODEL, Engine, EngineOptions, engine_names, open_engine
+from mmsense_ros.engine.graph import operations
 from mmsense_ros.errors import EngineError
 from mmsense_ros.evaluation.metrics import percentiles
 from mmsense_ros.progress import progress
@@ -52,7 +53,9 @@ def run(
         for name in engines:
             figures[name]["speedup"] = figures[EAGER]["latency_ms"]["p50"] / figures[name]["latency_ms"]["p50"]
     try:
-        work, peaks = operations(path), _peaks(list(engines), options)
+        import onnx
+
+        work, peaks = sum(operations(onnx.load(str(path))).values()), _peaks(list(engines), options)
     except ImportError:
         pass
     else:
