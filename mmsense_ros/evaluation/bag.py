@@ -10,6 +10,7 @@ from typing import Any
 
 from mmsense_ros.engine import SHIPPED_MODEL, EngineOptions
 from mmsense_ros.errors import ConfigError
+from mmsense_ros.evaluation.agreement import Agreement
 from mmsense_ros.evaluation.frames import Frames
 from mmsense_ros.evaluation.processes import Spread, here
 from mmsense_ros.evaluation.report import BRIEF, figures, report_of
@@ -55,6 +56,8 @@ def evaluate(
     parts = spread(plan, jobs, lambda done: progress(min(done, total), total) if progress else None)
     frames = Frames.joined([part.frames for part in parts])
     report = report_of(frames) | {"engine": {"name": parts[0].engine, "precision": parts[0].precision}}
+    if replayed := [part.live for part in parts if part.live]:
+        report["live"] = Agreement.joined(replayed).figures()
     if "beam" in report:
         ablated = {name: [part.ablated[name] for part in parts if name in part.ablated] for name in others}
         losses = {name: figures(Frames.joined(rest))["beam"] for name, rest in ablated.items() if rest}
