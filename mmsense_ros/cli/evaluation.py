@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TOPIC = (
     "read an input from there instead: camera, radar, lidar, camera_info, instruction, tf_static, or the truth topics power, "
-    "noise_free (BeamPower) and truth (SensingResult)"
+    "noise_free (BeamPower) and truth (SensingResult), or terminal_fix and base_fix (NavSatFix)"
 )
 TRUTH = (
     'truth beside the bags, one JSON object a line: {"stamp": ns} and any of scenario (name of the bag), power, noise_free (a '

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mmsense_ros.data.drivebys import FEWEST_DRIVES, DriveBys, metres
 from mmsense_ros.errors import BagError
 
-METRES_PER_DEGREE = 111_320.0  #: of latitude; a street is small enough for a flat earth
-FEWEST_DRIVES = 3  #: to learn from, to calibrate and to test on
-
-
-@dataclass(frozen=True)
-class DriveBys:
-    """N snapshots of one scenario, in time order within a drive-by."""
-
-    scenario: int
-    power: np.ndarray  #: (N, beams) linear, as received on each beam
-    position: np.ndarray  #: (N, 2) [m] of the transmitter east and north of the base station, by GPS as measured
-    drive: np.ndarray  #: (N,) int, number of the drive-by
+RATE = 10.0  #: [snapshots/s] nominal; the arrays have no stamps
 
 
 def scenarios(folder: str | Path) -> list[int]:
@@ -43,8 +32,7 @@ def load(folder: str | Path, scenario: int) -> DriveBys:
     path, drive = _array(folder, scenario, "seq_index", np.int64, 1, count)
     if len(np.unique(drive)) < FEWEST_DRIVES:
         raise BagError(f"{path} has fewer than {FEWEST_DRIVES} drive-bys, too few to hold any out; gather the whole scenario")
-    north, east = ((car - base) * METRES_PER_DEGREE).T
-    return DriveBys(scenario, power, np.stack([east * np.cos(np.deg2rad(base[:, 0])), north], axis=1), drive)
+    return DriveBys(f"scenario {scenario}", power, metres(car, base), drive, np.arange(count) / RATE)
 
 
 def _array(
