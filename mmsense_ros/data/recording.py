@@ -17,6 +17,7 @@ from mmsense_ros.errors import BagError
 from mmsense_ros.messages.camera import camera_reading
 from mmsense_ros.messages.header import stamp_of
 from mmsense_ros.messages.lidar import lidar_reading
+from mmsense_ros.messages.link import beam_powers
 from mmsense_ros.messages.radar import radar_cube, radar_points
 from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, RADAR, Reading, Snapshot
 from mmsense_ros.sync import SyncConfig, Synchronizer, replay
@@ -25,6 +26,7 @@ from mmsense_ros.sync import SyncConfig, Synchronizer, replay
 TOPICS = {CAMERA: ("/camera/image_raw",), RADAR: ("/radar/points", "/radar/cube"), LIDAR: ("/lidar/points",)}
 CAMERA_INFO, INSTRUCTION, TF_STATIC = "/camera/camera_info", "/instruction", "/tf_static"
 TRUTH_POWER, TRUTH_NOISE_FREE, TRUTH_SENSING = "/truth/beam_power", "/truth/beam_power_noise_free", "/truth/sensing"
+TERMINAL_FIX, BASE_FIX = "/terminal/fix", "/base/fix"  #: where the terminal and the antenna array are, by satellite
 CONVERTERS: dict[str, dict[str, Callable[..., Reading]]] = {
     CAMERA: {"sensor_msgs/msg/Image": camera_reading, "sensor_msgs/msg/CompressedImage": camera_reading},
     RADAR: {"sensor_msgs/msg/PointCloud2": radar_points, "mmsense_ros/msg/RadarCube": radar_cube},
@@ -138,4 +140,4 @@ class Recording:
             by_topic[message.topic][stamp_of(message.message)] = message.message
         measured, exact, sensing = by_topic.values()
         stamps = measured.keys() & exact.keys() & sensing.keys()
-        return {stamp: Truth(measured[stamp].power, exact[stamp].power, sensing[stamp]) for stamp in stamps}
+        return {stamp: Truth(beam_powers(measured[stamp]), beam_powers(exact[stamp]), sensing[stamp]) for stamp in stamps}
