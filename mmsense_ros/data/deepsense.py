@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,36 @@ def scenarios(folder: str | Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def load(folder: str | Path, scenario: int) -> DriveBys:
+@dataclass(frozen=True)
+class Scenario:
+    """N snapshots as they were gathered, in time order within a drive-by."""
+
+    power: np.ndarray  #: (N, beams) linear, as received on each beam
+    terminal: np.ndarray  #: (N, 2) latitude and longitude of the transmitter [degrees]
+    base: np.ndarray  #: (N, 2) the same of the base station
+    drive: np.ndarray  #: (N,) int, number of the drive-by
+
+
+def gathered(folder: str | Path, scenario: int) -> Scenario:
     """One scenario's arrays; BagError names the file that is missing, damaged or at odds with the others, and the remedy."""
     path, power = _array(folder, scenario, "unit1_pwr_60ghz", float, 2)
     if power.shape[1] < 2 or not (power > 0).all():
         raise BagError(f"{path} must hold a positive power for each of several beams; gather linear power, not dB")
     count = len(power)
     _, base = _array(folder, scenario, "unit1_loc", float, 2, count)
-    _, car = _array(folder, scenario, "unit2_loc", float, 2, count)
-    path, drive = _array(folder, scenario, "seq_index", np.int64, 1, count)
-    if len(np.unique(drive)) < FEWEST_DRIVES:
+    _, terminal = _array(folder, scenario, "unit2_loc", float, 2, count)
+    _, drive = _array(folder, scenario, "seq_index", np.int64, 1, count)
+    return Scenario(power, terminal, base, drive)
+
+
+def load(folder: str | Path, scenario: int) -> DriveBys:
+    """One scenario on the ground; BagError as by `gathered`, or if its drive-bys are too few to hold any out."""
+    data = gathered(folder, scenario)
+    if len(np.unique(data.drive)) < FEWEST_DRIVES:
+        path, _ = _array(folder, scenario, "seq_index", np.int64, 1)
         raise BagError(f"{path} has fewer than {FEWEST_DRIVES} drive-bys, too few to hold any out; gather the whole scenario")
-    return DriveBys(f"scenario {scenario}", power, metres(car, base), drive, np.arange(count) / RATE)
+    position = metres(data.terminal, data.base)
+    return DriveBys(f"scenario {scenario}", data.power, position, data.drive, np.arange(len(data.drive)) / RATE)
 
 
 def _array(

@@ -12,6 +12,7 @@ from mmsense_ros.data.rosbag import BagReader
 from mmsense_ros.data.topics import TRUTH_POWER, topics_of
 from mmsense_ros.errors import BagError
 from mmsense_ros.messages.header import stamp_of
+from mmsense_ros.messages.link import beam_powers
 from mmsense_ros.snapshot import MODALITIES, NANOSECONDS
 
 METRES_PER_DEGREE = 111_320.0  #: of latitude; a street is small enough for a flat earth
@@ -58,7 +59,7 @@ def drive_bys(path: str | Path, topics: Mapping[str, str], scenario: str) -> Dri
         for entry in bag.messages(names):
             message, seconds = entry.message, stamp_of(entry.message) / NANOSECONDS
             if names[entry.topic] == "power":
-                sweeps.append((seconds, message.terminal, np.asarray(message.power, float)))
+                sweeps.append((seconds, message.terminal, np.asarray(beam_powers(message), float)))
             else:
                 fixes[names[entry.topic]].append((seconds, message.latitude, message.longitude))
     sweeps.sort(key=lambda sweep: sweep[:2])
