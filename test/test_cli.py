@@ -14,7 +14,7 @@ from mmsense_ros import cli
 from mmsense_ros.engine import SHIPPED_MODEL
 from mmsense_ros.model_card import FORMAT
 
-COMMANDS = ["simulate", "demo", "evaluate", "train", "export", "bench"]
+COMMANDS = ["simulate", "convert", "demo", "evaluate", "train", "export", "bench"]
 needs_simulator = pytest.mark.skipif(not find_spec("open3d"), reason="open3d (extra `sim`) is not installed")
 needs_model = pytest.mark.skipif(not SHIPPED_MODEL.exists(), reason="the shipped weights are not there yet")
 

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from mmsense_ros.cli import benches, engines, evaluation, live, streets, training  # noqa: E402
+from mmsense_ros.cli import benches, conversion, engines, evaluation, live, streets, training  # noqa: E402
 from mmsense_ros.errors import MMSenseError  # noqa: E402
 
-FAMILIES = (streets, live, evaluation, training, engines, benches)  #: in the order in which --help lists their commands
+FAMILIES = (streets, conversion, live, evaluation, training, engines, benches)  #: in the order in which --help lists their commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

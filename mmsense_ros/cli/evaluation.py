@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TOPIC = (
     "read an input from there instead: camera, radar, lidar, camera_info, instruction, tf_static, or the truth topics power, "
-    "noise_free (BeamPower) and truth (SensingResult)"
+    "noise_free (BeamPower) and truth (SensingResult), or terminal_fix and base_fix (NavSatFix)"
 )
 TRUTH = (
     'truth beside the bags, one JSON object a line: {"stamp": ns} and any of scenario (name of the bag), power, noise_free (a '
@@ -41,6 +41,8 @@ def offer(commands: argparse._SubParsersAction) -> None:
     add("--workers", type=positive(int), default=0, help="bags at once, each in a process (default: as the cores allow)")
     add("--ray", metavar="ADDRESS", help="on a Ray cluster instead: local, auto (the one running here) or host:port")
     add("--live", action="store_true", help="through DDS and the node, in real time, compared with the same offline; needs ROS")
+    words = "which drive-bys to learn baselines from, if the bags hold beam powers but no sensor (default: %(default)s)"
+    add("--draw", type=int, default=0, metavar="SEED", help=words)
     engine_options(add)
 
 
@@ -65,9 +67,10 @@ def evaluate(options: argparse.Namespace) -> None:
             ablate=options.ablate,
             overlay=options.overlay,
             spread=_spread(options),
+            draw=options.draw,
         )
     print_report(figures)
-    print(f"wrote {options.out / 'report.json'} and frames.npz")
+    print(f"wrote {options.out / 'report.json'}")
 
 
 def _inspect(options: argparse.Namespace) -> None:

@@ -32,8 +32,17 @@ WORDS: dict[str, dict[str, int]] = {
     "power": {"noise": -9, "truth": 1},
     "noise_free": {"noise": 9},
     "truth": {"truth": 9, "sense": -9},
+    "terminal_fix": {"terminal": 9, "rover": 2, "vehicle": 2, "base": -9},
+    "base_fix": {"base": 9, "station": 2},
 }  # fmt: skip
-NAMED = ("instruction", "tf_static", "noise_free", "truth")  #: inputs whose type alone says too little
+NAMED = (
+    "instruction",
+    "tf_static",
+    "noise_free",
+    "truth",
+    "terminal_fix",
+    "base_fix",
+)  #: inputs whose type alone says too little
 AS_EXPECTED = 100  #: the topic on which an input is expected beats every likeness
 
 

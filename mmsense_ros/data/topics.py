@@ -13,7 +13,8 @@ CAMERA_INFO, INSTRUCTION, TF_STATIC = "/camera/camera_info", "/instruction", "/t
 TRUTH_POWER, TRUTH_NOISE_FREE, TRUTH_SENSING = "/truth/beam_power", "/truth/beam_power_noise_free", "/truth/sensing"
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CLOUD, CUBE = "sensor_msgs/msg/PointCloud2", "mmsense_ros/msg/RadarCube"
-BEAM_POWER = "mmsense_ros/msg/BeamPower"
+TERMINAL_FIX, BASE_FIX = "/terminal/fix", "/base/fix"
+BEAM_POWER, FIX = "mmsense_ros/msg/BeamPower", "sensor_msgs/msg/NavSatFix"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ INPUTS: dict[str, Input] = {
     "power": Input({TRUTH_POWER: (BEAM_POWER,)}),
     "noise_free": Input({TRUTH_NOISE_FREE: (BEAM_POWER,)}),
     "truth": Input({TRUTH_SENSING: ("mmsense_ros/msg/SensingResult",)}),
+    "terminal_fix": Input({TERMINAL_FIX: (FIX,)}),
+    "base_fix": Input({BASE_FIX: (FIX,)}),
 }
 TRUTHS = ("power", "noise_free", "truth")
 

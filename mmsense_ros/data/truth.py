@@ -14,6 +14,7 @@ import numpy as np
 
 from mmsense_ros.data.rosbag import BagMessage
 from mmsense_ros.errors import ConfigError
+from mmsense_ros.messages.link import beam_powers
 from mmsense_ros.snapshot import NANOSECONDS
 
 REACH = 15_000_000  #: [ns] a snapshot's truth may be so much older or newer: half the period of a camera at 30 Hz
@@ -55,7 +56,7 @@ class TruthTopics:
         parts: dict[str, Any] = {}
         for name, messages in self._messages.items():
             if (entry := messages.near(stamp)) is not None:
-                parts |= _sensing(entry.message) if name == "truth" else {name: entry.message.power}
+                parts |= _sensing(entry.message) if name == "truth" else {name: beam_powers(entry.message)}
         return parts
 
 

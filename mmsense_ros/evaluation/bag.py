@@ -8,13 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mmsense_ros.data.drivebys import senses
 from mmsense_ros.engine import SHIPPED_MODEL, EngineOptions
 from mmsense_ros.errors import ConfigError
+from mmsense_ros.evaluation import measured
 from mmsense_ros.evaluation.agreement import Agreement
+from mmsense_ros.evaluation.baselines import online
 from mmsense_ros.evaluation.frames import Frames
 from mmsense_ros.evaluation.processes import Spread, here
-from mmsense_ros.evaluation.report import BRIEF, figures, report_of
+from mmsense_ros.evaluation.report import BRIEF, figures, report_of, without_nan
 from mmsense_ros.evaluation.scenario import Plan, jobs_of
+from mmsense_ros.model_card import ModelCard
 from mmsense_ros.snapshot import MODALITIES
 
 
@@ -32,13 +36,15 @@ def evaluate(
     ablate: bool = False,
     overlay: bool = False,
     spread: Spread = here,
+    draw: int = 0,
 ) -> dict[str, Any]:
     """Figures over all `bags` together, and under `scenarios` of each; in `out` go report.json and frames.npz.
 
     `topics` renames inputs (input -> topic, data/topics.py), `truth` is a file beside the bags (data/truth.py). `drop` withholds
     modalities from everything. `per_modality_drop` holds the beam figures with one more modality withheld: each one if `ablate`,
     else, if exactly one is dropped, that one. `predictions` tells of tasks without truth. `overlay` also draws `out`/overlay.mp4
-    of the first bag. `spread` says who does the work; `progress` is called with (frames done, frames in all). All but latency_ms
+    of the first bag. `baselines` are told from the measured beam powers alone (baselines/online.py); bags that hold these but no sensor
+    give nothing else (measured.py, which `draw` is for), and no frames.npz. `spread` says who does the work; `progress` is called with (frames done, frames in all). All but latency_ms
     is the same in every run. Raises BagError, ModelError, EngineError, CalibrationError, ConfigError.
     """
     if unknown := sorted(set(drop) - set(MODALITIES)):
@@ -47,6 +53,11 @@ def evaluate(
     path = Path(model) if model else SHIPPED_MODEL
     plan = Plan(path, engine, frozenset(drop), others, _path(calibration), dict(topics or {}), _path(truth))
     jobs = jobs_of(bags)
+    if not any(senses(job.bag, plan.topics) for job in jobs):
+        report = measured.report_of(jobs, plan.topics, draw)
+        if out is not None:
+            write(report, None, Path(out))
+        return report
     if overlay:
         jobs[0] = replace(jobs[0], film=Path(out or ".") / "overlay.mp4")
     total = 0
@@ -59,6 +70,7 @@ def evaluate(
     if replayed := [part.live for part in parts if part.live]:
         report["live"] = Agreement.joined(replayed).figures()
     if "beam" in report:
+        report["baselines"] = without_nan(online.beside(frames, ModelCard.load(path).horizon))
         ablated = {name: [part.ablated[name] for part in parts if name in part.ablated] for name in others}
         losses = {name: figures(Frames.joined(rest))["beam"] for name, rest in ablated.items() if rest}
         if len(drop) == 1:
@@ -69,12 +81,13 @@ def evaluate(
     return report
 
 
-def write(report: dict[str, Any], frames: Frames, out: Path) -> None:
-    """Everything an evaluation leaves in the folder `out`. Raises ConfigError if it cannot be written."""
+def write(report: dict[str, Any], frames: Frames | None, out: Path) -> None:
+    """Everything an evaluation leaves in the folder `out`: the report, and the frames if there are any. Raises ConfigError if it cannot be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-        frames.save(out / "frames.npz")
+        if frames is not None:
+            frames.save(out / "frames.npz")
     except OSError as error:
         raise ConfigError(f"{out} cannot be written ({error.strerror}); choose another folder with --out") from error
 

@@ -80,6 +80,11 @@ def beam_figures(ranked: np.ndarray, power: np.ndarray) -> dict[str, float]:
     return ranking_figures(ranked, power.argmax(axis=1)) | {"power_loss_db": metrics.power_loss_db(power, ranked[:, 0])}
 
 
+def set_figures(sweep: np.ndarray, best: np.ndarray) -> dict[str, float]:
+    """How often the sets (N, beams) bool hold the best beams (N,), and how many beams they have."""
+    return {"coverage": float(sweep[np.arange(len(best)), best].mean()), "set_size": float(sweep.sum(axis=1).mean())}
+
+
 def ranking(probabilities: np.ndarray) -> np.ndarray:
     """Beams (N, beams), best first, of probabilities or powers (N, beams); of equals, the lower index."""
     return np.argsort(-probabilities, axis=1, kind="stable")
@@ -97,7 +102,7 @@ def _beam(frames: Frames) -> dict[str, float]:
     if not known.any():
         return {}
     power = frames.power[known]
-    return beam_figures(ranking(frames.beam[known]), power) | _set_figures(frames.sweep[known], power.argmax(axis=1))
+    return beam_figures(ranking(frames.beam[known]), power) | set_figures(frames.sweep[known], power.argmax(axis=1))
 
 
 def _ahead(frames: Frames) -> dict[str, float]:
@@ -105,11 +110,7 @@ def _ahead(frames: Frames) -> dict[str, float]:
     if not known.any():
         return {}
     best = frames.best_ahead[known]
-    return ranking_figures(ranking(frames.ahead[known]), best) | _set_figures(frames.sweep_ahead[known], best)
-
-
-def _set_figures(sweep: np.ndarray, best: np.ndarray) -> dict[str, float]:
-    return {"coverage": float(sweep[np.arange(len(best)), best].mean()), "set_size": float(sweep.sum(axis=1).mean())}
+    return ranking_figures(ranking(frames.ahead[known]), best) | set_figures(frames.sweep_ahead[known], best)
 
 
 def _bounds(frames: Frames) -> dict[str, dict[str, float]]:

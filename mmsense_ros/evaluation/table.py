@@ -11,17 +11,26 @@ from rich.table import Table
 
 from mmsense_ros.data.inspect import Inspection
 
+BEAM = {
+    "top1": "top-1", "top2": "top-2", "top3": "top-3", "top5": "top-5", "dba": "DBA", "power_loss_db": "power loss (dB)",
+    "coverage": "in the set", "set_size": "set size",
+}  # fmt: skip
 WIDE = 200  #: [characters] names of topics are not to be cut, whatever the terminal
 
 
 def print_report(report: dict[str, Any]) -> None:
     """Print the figures: tasks, then the beam against its bounds, then without each sensor."""
     console = Console()
-    latency, engine = report["latency_ms"], report["engine"]
-    console.print(
-        f"{report['frames']} frames on {engine['name']} {engine['precision']}: "
-        f"p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f}, p99 {latency['p99']:.1f}"
-    )
+    if "split" in report:
+        console.print(
+            f"no sensors: {report['frames']} held-out sweeps, beams told by what was learned from the other drive-bys"
+        )
+    else:
+        latency, engine = report["latency_ms"], report["engine"]
+        console.print(
+            f"{report['frames']} frames on {engine['name']} {engine['precision']}: "
+            f"p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f}, p99 {latency['p99']:.1f}"
+        )
     for title, tasks in (("task", report["per_task"]), ("task without truth", report.get("predictions", {}))):
         if tasks:
             table = Table(title, "figures", box=None, header_style="bold")
@@ -36,12 +45,13 @@ def print_report(report: dict[str, Any]) -> None:
         )
     if "beam" not in report:
         return
-    rows = {"mmsense": report["beam"], "most frequent beam": report["baseline"]}
+    rows = {} if "split" in report else {"mmsense": report["beam"]}
+    rows |= {name.replace("_", " "): figures for name, figures in report["baselines"].items()}
     rows |= {"noise-free oracle": report["oracle"]} if "oracle" in report else {}
     rows |= {f"without {name}": figures for name, figures in report["per_modality_drop"].items()}
-    beams = Table("beam chosen by", "top-1", "top-3", "DBA", "power loss (dB)", box=None, header_style="bold")
+    beams = Table("beam chosen by", *BEAM.values(), box=None, header_style="bold")
     for name, figures in rows.items():
-        beams.add_row(name, *(_show(figures[key]) for key in ("top1", "top3", "dba", "power_loss_db")))
+        beams.add_row(name, *(_show(figures.get(key)) for key in BEAM))
     console.print(beams)
 
 
