@@ -16,14 +16,16 @@ def print_report(report: dict[str, Any]) -> None:
         f"{report['frames']} frames on {engine['name']} {engine['precision']}: "
         f"p50 {latency['p50']:.1f} ms, p95 {latency['p95']:.1f}, p99 {latency['p99']:.1f}"
     )
+    for title, tasks in (("task", report["per_task"]), ("task without truth", report.get("predictions", {}))):
+        if tasks:
+            table = Table(title, "figures", box=None, header_style="bold")
+            for task, figures in tasks.items():
+                table.add_row(task, "  ".join(f"{name} {_show(value)}" for name, value in figures.items()))
+            console.print(table)
     if "beam" not in report:
-        console.print("no truth topics in the bag: report.json holds the predictions")
         return
-    tasks = Table("task", "figures", box=None, header_style="bold")
-    for task, figures in report["per_task"].items():
-        tasks.add_row(task, "  ".join(f"{name} {_show(value)}" for name, value in figures.items()))
-    console.print(tasks)
-    rows = {"mmsense": report["beam"], "most frequent beam": report["baseline"], "noise-free oracle": report["oracle"]}
+    rows = {"mmsense": report["beam"], "most frequent beam": report["baseline"]}
+    rows |= {"noise-free oracle": report["oracle"]} if "oracle" in report else {}
     rows |= {f"without {name}": figures for name, figures in report["per_modality_drop"].items()}
     beams = Table("beam chosen by", "top-1", "top-3", "DBA", "power loss (dB)", box=None, header_style="bold")
     for name, figures in rows.items():
@@ -32,4 +34,4 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 def _show(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

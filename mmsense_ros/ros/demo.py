@@ -21,7 +21,8 @@ from rich.live import Live
 from mmsense_ros.data.recording import Recording
 from mmsense_ros.engine import SHIPPED_MODEL
 from mmsense_ros.errors import ConfigError
-from mmsense_ros.evaluation.report import Score
+from mmsense_ros.evaluation.report import report_of
+from mmsense_ros.evaluation.score import Score
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.progress import progress
@@ -140,14 +141,15 @@ def _unheard(recording: Recording) -> set[str]:
 
 def _summary(recording: Recording, heard: Heard) -> dict[str, Any]:
     """The figures of `mmsense evaluate` for what came over DDS, and how much of it came."""
-    score = Score()
-    for stamp, sensing in heard.results.items():
-        score.add(sensing, recording.truth.get(stamp))
     if not heard.results:
         raise NodeFailed("the node published no result")
+    recording.read_truth()
+    score = Score(recording.bag.path.name)
+    for stamp, sensing in heard.results.items():
+        score.add(sensing, recording.truth_at(stamp))
     last = next(reversed(heard.results.values()))
     snapshots = int(heard.diagnostics.get("sense: perception", {}).get("snapshots", len(heard.results)))
-    return score.report() | {
+    return report_of(score.frames()) | {
         "engine": {"name": last.engine, "precision": last.precision},
         "camera_frames": heard.sent,
         "snapshots": snapshots,
