@@ -11,6 +11,8 @@ from typing import Any
 from mmsense_ros.engine import SHIPPED_MODEL, EngineOptions
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.evaluation.frames import Frames
+from mmsense_ros.evaluation.highlights import SHOWN
+from mmsense_ros.evaluation.page.report import report_page
 from mmsense_ros.evaluation.processes import Spread, here
 from mmsense_ros.evaluation.report import BRIEF, figures, report_of
 from mmsense_ros.evaluation.scenario import Plan, jobs_of
@@ -32,7 +34,7 @@ def evaluate(
     overlay: bool = False,
     spread: Spread = here,
 ) -> dict[str, Any]:
-    """Figures over all `bags` together, and under `scenarios` of each; in `out` go report.json and frames.npz.
+    """Figures over all `bags` together, and under `scenarios` of each; in `out` go report.json, report.html and frames.npz.
 
     `topics` renames inputs (input -> topic, data/topics.py), `truth` is a file beside the bags (data/truth.py). `drop` withholds
     modalities from everything. `per_modality_drop` holds the beam figures with one more modality withheld: each one if `ablate`,
@@ -44,7 +46,7 @@ def evaluate(
         raise ConfigError(f"unknown modality {', '.join(unknown)}; drop one of {', '.join(MODALITIES)}")
     others = tuple(name for name in MODALITIES if ablate and name not in drop)
     path = Path(model) if model else SHIPPED_MODEL
-    plan = Plan(path, engine, frozenset(drop), others, _path(calibration), dict(topics or {}), _path(truth))
+    plan = Plan(path, engine, frozenset(drop), others, _path(calibration), dict(topics or {}), _path(truth), SHOWN if out else 0)
     jobs = jobs_of(bags)
     if overlay:
         jobs[0] = replace(jobs[0], film=Path(out or ".") / "overlay.mp4")
@@ -62,15 +64,17 @@ def evaluate(
             losses |= {next(iter(drop)): report["beam"]}
         report["per_modality_drop"] = {name: {key: beam[key] for key in BRIEF} for name, beam in losses.items()}
     if out is not None:
-        write(report, frames, Path(out))
+        page = report_page(frames, report, [shot for part in parts for shot in part.shots], parts[0].coverage)
+        write(report, frames, page, Path(out))
     return report
 
 
-def write(report: dict[str, Any], frames: Frames, out: Path) -> None:
+def write(report: dict[str, Any], frames: Frames, page: str, out: Path) -> None:
     """Everything an evaluation leaves in the folder `out`. Raises ConfigError if it cannot be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+        (out / "report.html").write_text(page, encoding="utf-8")
         frames.save(out / "frames.npz")
     except OSError as error:
         raise ConfigError(f"{out} cannot be written ({error.strerror}); choose another folder with --out") from error

@@ -72,6 +72,13 @@ def confusion(ranking: Ranking) -> np.ndarray:
     return counts
 
 
+def losses(frames: Frames) -> np.ndarray:
+    """(N,) [dB] what the first choice lost, NaN where no power was recorded."""
+    loss, known = np.full(len(frames), np.nan), frames.known
+    loss[known] = power_losses(frames.power[known], frames.beam[known].argmax(axis=1))
+    return loss
+
+
 def cumulative(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each distinct value, ascending, and the part of `values` (n,) not above it."""
     distinct, counts = np.unique(values, return_counts=True)
@@ -149,9 +156,7 @@ class Stretch:
 
 def timeline(frames: Frames, most: int = 600) -> list[Stretch]:
     """Scenarios one after another, in the order they were recorded in; frames are put together so that at most ~`most` are left."""
-    loss = np.full(len(frames), np.nan)
-    loss[frames.known] = power_losses(frames.power[frames.known], frames.beam[frames.known].argmax(axis=1))
-    stretches, start = [], 0.0
+    loss, stretches, start = losses(frames), [], 0.0
     names, first = np.unique(frames.scenario, return_index=True)
     for name in names[np.argsort(first)]:
         rows = np.flatnonzero(frames.scenario == name)

@@ -1,103 +1,71 @@
-"""The best and the worst moments of an evaluation, kept while it runs: a few pictures, however long the bags are."""
+"""The best and the worst moments of an evaluation, and their pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from mmsense_ros.data.truth import Truth
-from mmsense_ros.evaluation.metrics import power_losses
+from mmsense_ros.data.recording import Recording
+from mmsense_ros.evaluation.curves import losses
+from mmsense_ros.evaluation.frames import Frames
 from mmsense_ros.evaluation.overlay import Overlay
 from mmsense_ros.sensing import Sensing
-from mmsense_ros.snapshot import CAMERA, NANOSECONDS, Snapshot
+from mmsense_ros.snapshot import NANOSECONDS
 
-APART = 1.0  #: [s] of each such stretch at most one moment is shown, or a bad second would fill the page
+SHOWN = 4  #: how many best and how many worst moments a report shows
+APART = NANOSECONDS  #: of each such stretch at most one moment is shown, or a bad second would be all that is
+WIDTH, QUALITY = 960, 80  #: [px] and JPEG's measure
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Shot:
-    """A moment worth a look: `seconds` after its scenario began, `words` what went right or wrong."""
+    """A moment's picture, `jpeg`, and what was asked then."""
 
     scenario: str
-    seconds: float
-    words: str
-    sensing: Sensing
-    image: np.ndarray | None
-    overlay: Overlay
-
-    def draw(self) -> np.ndarray:
-        """Its picture (H, W, 3) uint8 RGB."""
-        return self.overlay.draw(self.image, self.sensing)
+    stamp: int  #: [ns]
+    instruction: str
+    jpeg: bytes
 
 
-Key = tuple[float, float]
+def highlights(frames: Frames, count: int = SHOWN) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (<= count,) int that went best, the best first, and worst, the worst first; no frame is both.
+
+    What counts is the power that the first choice lost, where none was recorded how far off the probability of blockage was; of
+    equals the surest answer comes first. Both are empty if neither is known.
+    """
+    error = losses(frames)
+    if not np.isfinite(error).any():
+        error = np.abs(frames.blockage[:, 0] - frames.blocked[:, 0])
+    sure = frames.beam.max(axis=1)
+    worst = _first(frames, np.lexsort((-sure, -error)), error, count)
+    best = _first(frames, np.lexsort((-sure, error)), error, count)
+    return best[~np.isin(best, worst)], worst
 
 
-@dataclass
-class _First:
-    """Of all shots the `count` with the smallest keys, at most one an episode."""
-
-    count: int
-    kept: dict[tuple[str, int], tuple[Key, Shot]] = field(default_factory=dict)
-
-    def add(self, episode: tuple[str, int], key: Key, shot: Callable[[], Shot]) -> None:
-        if episode not in self.kept and len(self.kept) >= self.count:
-            last = max(self.kept, key=lambda one: self.kept[one][0])
-            if self.kept[last][0] <= key:
-                return
-            del self.kept[last]
-        if episode not in self.kept or key < self.kept[episode][0]:
-            self.kept[episode] = key, shot()
-
-    def shots(self) -> list[Shot]:
-        return [shot for _, shot in sorted(self.kept.values(), key=lambda entry: entry[0])]
+def take(recording: Recording, frames: Frames, answers: Sequence[Sensing], overlay: Overlay, count: int) -> tuple[Shot, ...]:
+    """Pictures of the `highlights` of `frames`, which hold the `answers`; the bag is read for their camera images."""
+    rows = np.concatenate(highlights(frames, count))
+    images = recording.images({answers[row].stamp for row in rows})
+    return tuple(_draw(frames, answers[row], images.get(answers[row].stamp), overlay) for row in rows)
 
 
-class Highlights:
-    """Ranks moments by the power their first choice lost; if no power was recorded, by the error of the blockage probability."""
+def _first(frames: Frames, order: np.ndarray, error: np.ndarray, count: int) -> np.ndarray:
+    """The first rows of `order` whose error is known, at most one a stretch."""
+    rows, seen = [], set()
+    for row in order[np.isfinite(error[order])]:
+        stretch = frames.scenario[row], frames.stamp[row] // APART
+        if len(rows) < count and stretch not in seen:
+            rows.append(row)
+            seen.add(stretch)
+    return np.array(rows, int)
 
-    def __init__(self, count: int = 4) -> None:
-        self._by_power, self._by_blockage = ((_First(count), _First(count)) for _ in range(2))
-        self._began: dict[str, int] = {}
 
-    def add(self, scenario: str, snapshot: Snapshot, sensing: Sensing, truth: Truth | None, overlay: Overlay) -> None:
-        """One frame; without truth it cannot be told whether it is worth a look."""
-        began = self._began.setdefault(scenario, sensing.stamp)
-        if truth is None:
-            return
-        seconds = (sensing.stamp - began) / NANOSECONDS
-        if truth.power is not None:
-            taken, best = sensing.beam.best, int(np.argmax(truth.power))
-            error = float(power_losses(np.asarray(truth.power)[None], np.array([taken]))[0])
-            sure, ranked = float(sensing.beam.probabilities.max()), self._by_power
-            words = f"Beam {taken} was best" if error == 0 else f"{error:.1f} dB lost: beam {taken} taken, {best} was best"
-        elif truth.blocked is not None:
-            error, sure, ranked = abs(sensing.blockage - truth.blocked), 0.0, self._by_blockage
-            words = f"{'Blocked' if truth.blocked else 'Clear'}, blockage was given {100 * sensing.blockage:.0f} %"
-        else:
-            return
-
-        def shot() -> Shot:
-            camera = snapshot.readings.get(CAMERA)
-            return Shot(scenario, seconds, words, sensing, camera.image.copy() if camera else None, overlay)
-
-        episode = scenario, int(seconds // APART)
-        best_first, worst_first = ranked
-        best_first.add(episode, (error, -sure), shot)
-        worst_first.add(episode, (-error, -sure), shot)
-
-    @property
-    def worst(self) -> list[Shot]:
-        """The worst first."""
-        return self._chosen()[1].shots()
-
-    @property
-    def best(self) -> list[Shot]:
-        """The best first, none that is also among the worst."""
-        shown = {(shot.scenario, shot.seconds) for shot in self.worst}
-        return [shot for shot in self._chosen()[0].shots() if (shot.scenario, shot.seconds) not in shown]
-
-    def _chosen(self) -> tuple[_First, _First]:
-        return self._by_power if self._by_power[1].kept else self._by_blockage
+def _draw(frames: Frames, answer: Sensing, image: np.ndarray | None, overlay: Overlay) -> Shot:
+    picture = overlay.draw(image, answer)
+    scale = WIDTH / picture.shape[1]
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    coded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+    return Shot(str(frames.scenario[0]), answer.stamp, answer.instruction, coded.tobytes())

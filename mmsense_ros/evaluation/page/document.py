@@ -8,14 +8,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from mmsense_ros.evaluation.page.chart import Chart, Runs
 
 CSS = Path(__file__).with_name("page.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # nothing is fetched, nothing is run
-PICTURE_WIDTH, PICTURE_QUALITY = 960, 80
 
 
 @dataclass(frozen=True)
@@ -75,12 +71,9 @@ def chart_card(chart: Chart, runs: Runs) -> str:
     return f'<figure class="{kind}"><h3>{escape(chart.title)}</h3>{body}<figcaption>{escape(chart.caption)}</figcaption></figure>\n'
 
 
-def picture_card(picture: np.ndarray, title: str, caption: str) -> str:
-    """A picture (H, W, 3) uint8 RGB, made smaller, inside the page."""
-    scale = min(PICTURE_WIDTH / picture.shape[1], 1.0)
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    coded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, PICTURE_QUALITY])[1]
-    source = f"data:image/jpeg;base64,{b64encode(coded).decode()}"
+def picture_card(jpeg: bytes, title: str, caption: str) -> str:
+    """A JPEG inside the page."""
+    source = f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
     words = f"<figcaption><b>{escape(title)}</b> {escape(caption)}</figcaption>"
     return f'<figure class="card picture"><img alt="{escape(f"{title} {caption}")}" src="{source}">{words}</figure>\n'
 

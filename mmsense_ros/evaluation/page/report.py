@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from mmsense_ros.evaluation.curves import losses
 from mmsense_ros.evaluation.frames import Frames
-from mmsense_ros.evaluation.highlights import Shot
+from mmsense_ros.evaluation.highlights import Shot, highlights
 from mmsense_ros.evaluation.page import beam_charts as beam
 from mmsense_ros.evaluation.page import sensing_charts as sensing
 from mmsense_ros.evaluation.page.chart import Runs
 from mmsense_ros.evaluation.page.document import Tile, chart_card, document, picture_card, section, table, tiles
+from mmsense_ros.snapshot import NANOSECONDS
 
 BEAM_CHARTS = (beam.TOP_K, beam.LOSS, beam.CONFUSION, beam.RELIABILITY, beam.TRADE_OFF, beam.COVERAGE_BY_SIZE)
+MOMENTS = "Boxes, people and the fan of beams are what was answered, in the picture and from above; at most one moment a second."
 SENSING_CHARTS = (sensing.ROC, sensing.POSITION, sensing.LATENCY, sensing.TIMELINE)
 #: Columns of the tables: heading, where the figure stands in a report, how it is written.
 COLUMNS = (
@@ -34,14 +39,11 @@ COLUMNS = (
 )
 
 
-def report_page(
-    frames: Frames,
-    report: Mapping[str, Any],
-    best: Iterable[Shot] = (),
-    worst: Iterable[Shot] = (),
-    promise: float | None = None,
-) -> str:
-    """The page of `frames` and their `report` (report.json); sets to sweep promised a coverage of `promise`."""
+def report_page(frames: Frames, report: Mapping[str, Any], shots: Iterable[Shot] = (), promise: float | None = None) -> str:
+    """The page of `frames` and their `report` (report.json), with those of `shots` that were best and worst.
+
+    Sets to sweep promised a coverage of `promise`.
+    """
     runs = Runs({"MMSense": frames}, promise)
     engine, scenarios = report["engine"], report["scenarios"]
     lead = f"{len(frames)} frames of {_count(len(scenarios), 'scenario')}, answered on {engine['name']} {engine['precision']}."
@@ -50,12 +52,11 @@ def report_page(
         section("Which beam", (chart_card(chart, runs) for chart in BEAM_CHARTS)),
         section("What is on the street, and what it took", (chart_card(chart, runs) for chart in SENSING_CHARTS)),
     ]
-    for title, shots in (("Worst moments", list(worst)), ("Best moments", list(best))):
-        if shots:
-            lead_of = (
-                "Boxes, people and the fan of beams are what was answered, beside the view from above; at most one a second."
-            )
-            parts.append(section(title, map(_shot, shots), lead_of, "pictures"))
+    best, worst = highlights(frames)
+    taken = {(shot.scenario, shot.stamp): shot for shot in shots}
+    for title, rows in (("Worst moments", worst), ("Best moments", best)):
+        if cards := [_moment(frames, row, shot) for row in rows if (shot := taken.get(_key(frames, row)))]:
+            parts.append(section(title, cards, MOMENTS, "pictures"))
     parts.append(section("Scenarios", [_table("scenario", scenarios, ("all", report))], kind="stack"))
     if report.get("per_modality_drop"):
         drops = {f"without {name}": {"per_task": {"beam": figures}} for name, figures in report["per_modality_drop"].items()}
@@ -113,9 +114,22 @@ def headlines(report: Mapping[str, Any], beams: int) -> list[Tile]:
     return found
 
 
-def _shot(shot: Shot) -> str:
-    said = f"“{shot.sensing.instruction}”" if shot.sensing.instruction else "no instruction"
-    return picture_card(shot.draw(), f"{shot.words}.", f"{shot.scenario}, {shot.seconds:.2f} s, {said}")
+def _key(frames: Frames, row: int) -> tuple[str, int]:
+    return str(frames.scenario[row]), int(frames.stamp[row])
+
+
+def _moment(frames: Frames, row: int, shot: Shot) -> str:
+    """What went well or badly in the frame `row`, with its picture."""
+    since = (shot.stamp - frames.stamp[frames.scenario == shot.scenario].min()) / NANOSECONDS
+    if frames.known[row]:
+        taken, best = frames.beam[row].argmax(), frames.power[row].argmax()
+        lost = losses(frames.only(np.array([row])))[0]
+        words = f"Beam {taken} was best." if taken == best else f"{lost:.1f} dB lost: beam {taken} was taken, {best} was best."
+    else:
+        told = _written(float(frames.blockage[row, 0]), "{:.0%}")
+        words = f"{'Blocked' if frames.blocked[row, 0] else 'Clear'}; blockage was given {told}."
+    asked = f"“{shot.instruction}”" if shot.instruction else "no instruction"
+    return picture_card(shot.jpeg, words, f"{shot.scenario}, {since:.2f} s after its beginning, {asked}")
 
 
 def _table(first: str, rows: Mapping[str, Mapping[str, Any]], total: tuple[str, Mapping[str, Any]] | None = None) -> str:
