@@ -91,6 +91,23 @@ def test_the_same_twice_but_for_latency(tmp_path, engine):
     assert one == two
 
 
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_compressed_bags_say_the_same(tmp_path, engine, storage):
+    plain = evaluate([small_bag.write_bag(tmp_path / "a" / "bag", storage=storage)])
+    bag = small_bag.write_bag(tmp_path / "b" / "bag", storage=storage, compress=True)
+    assert "zstd" in (bag / "metadata.yaml").read_text()
+    assert timeless(evaluate([bag])) == timeless(plain)
+    if storage == "mcap":  # its chunks are compressed each for itself
+        assert timeless(evaluate([bag / "bag.mcap"])) == timeless(plain)
+
+
+def test_bags_of_one_name_are_told_apart(tmp_path, engine):
+    bags = [small_bag.write_bag(tmp_path / folder / "bag", (20,) * 2) for folder in "ab"]
+    assert list(evaluate(bags)["scenarios"]) == [str(bag) for bag in bags]
+    with pytest.raises(BagError, match="bag is named twice"):
+        evaluate([bags[0], bags[0]])
+
+
 def test_several_bags_are_scored_together(tmp_path, engine):
     bags = [small_bag.write_bag(tmp_path / name, (beam,) * 4) for name, beam in (("one", 20), ("two", 40))]
     report = evaluate(bags)
@@ -171,7 +188,7 @@ def test_topics_of_other_names_and_types(tmp_path, engine):
     bag = small_bag.write_bag(tmp_path / "bag", rename={"/lidar/points": "/roof/points"})
     report = evaluate([bag], topics={"lidar": "/roof/points"})
     assert report["frames"] == 10 and engine.inputs["available"].all()
-    with pytest.raises(BagError, match="bag has no messages on /front"):
+    with pytest.raises(BagError, match="bag has no messages on /front.*--topic camera=TOPIC"):
         evaluate([bag], topics={"camera": "/front"}, drop=["lidar"])
     with pytest.raises(BagError, match="/truth/sensing holds mmsense_ros/msg/SensingResult, camera is .*--topic camera="):
         evaluate([bag], topics={"camera": "/truth/sensing"}, drop=["lidar"])

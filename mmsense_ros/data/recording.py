@@ -41,8 +41,8 @@ class Moment:
 class Recording:
     """A bag as moments. `drop` names modalities to withhold; every other one must be in the bag, else BagError.
 
-    A withheld reference sensor still sets the pace, if it is in the bag. `calibration` overrides the bag's /tf_static, `topics`
-    (input -> topic) the names in data/topics.py, and what `truth` tells the bag's own truth.
+    A withheld reference sensor still sets the pace, if it is in the bag. Frames in `calibration` override the bag's /tf_static,
+    `topics` (input -> topic) the names in data/topics.py, and what `truth` tells the bag's own truth.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Recording:
         sync = sync or SyncConfig()
         self._sync = sync if sync.reference in self.topics else replace(sync, reference=next(iter(self.topics)))
         self.frames = self.bag.topics[self.topics[self._sync.reference]]  #: messages of the reference sensor
-        self.calibration = calibration or self._calibration()
+        self.calibration = self._calibration(calibration)
         self._truth_file = truth
         self._truth_topics = TruthTopics({name: self.inputs[name] for name in TRUTHS if name in self.inputs})
         self._instructions: list[tuple[int, str]] = []
@@ -131,10 +131,13 @@ class Recording:
         place = bisect_right(self._instructions, stamp, key=lambda entry: entry[0])
         return self._instructions[max(place - 1, 0)][1] if self._instructions else ""
 
-    def _calibration(self) -> Calibration:
-        if "tf_static" not in self.inputs:
+    def _calibration(self, given: Calibration | None) -> Calibration:
+        topic = self.inputs.get("tf_static")
+        if topic is None:
+            if given is not None:
+                return given
             fault = f"{self.bag.path} has no messages on {TF_STATIC}"
             raise BagError(f"{fault}; record it, name it: --topic tf_static=TOPIC, or give the extrinsics: --calibration FILE")
-        topic = self.inputs["tf_static"]
         transforms = [t for m in self.bag.messages([topic]) for t in m.message.transforms]
-        return Calibration.from_transforms(transforms, f"{self.bag.path}: {topic}")
+        recorded = Calibration.from_transforms(transforms, f"{self.bag.path}: {topic}")
+        return given.over(recorded) if given else recorded

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmsense_ros.engine import SHIPPED_MODEL, EngineOptions
 from mmsense_ros.errors import ConfigError
+from mmsense_ros.evaluation.agreement import Agreement
 from mmsense_ros.evaluation.frames import Frames
 from mmsense_ros.evaluation.highlights import SHOWN
 from mmsense_ros.evaluation.page.report import report_page
@@ -46,7 +47,9 @@ def evaluate(
         raise ConfigError(f"unknown modality {', '.join(unknown)}; drop one of {', '.join(MODALITIES)}")
     others = tuple(name for name in MODALITIES if ablate and name not in drop)
     path = Path(model) if model else SHIPPED_MODEL
-    plan = Plan(path, engine, frozenset(drop), others, _path(calibration), dict(topics or {}), _path(truth), SHOWN if out else 0)
+    plan = Plan(
+        path, engine, frozenset(drop), others, _path(calibration), dict(topics or {}), _path(truth), SHOWN if out else 0
+    )
     jobs = jobs_of(bags)
     if overlay:
         jobs[0] = replace(jobs[0], film=Path(out or ".") / "overlay.mp4")
@@ -57,6 +60,8 @@ def evaluate(
     parts = spread(plan, jobs, lambda done: progress(min(done, total), total) if progress else None)
     frames = Frames.joined([part.frames for part in parts])
     report = report_of(frames) | {"engine": {"name": parts[0].engine, "precision": parts[0].precision}}
+    if replayed := [part.live for part in parts if part.live]:
+        report["live"] = Agreement.joined(replayed).figures()
     if "beam" in report:
         ablated = {name: [part.ablated[name] for part in parts if name in part.ablated] for name in others}
         losses = {name: figures(Frames.joined(rest))["beam"] for name, rest in ablated.items() if rest}

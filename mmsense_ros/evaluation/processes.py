@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from multiprocessing import get_context
+from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import Synchronized
 
 from mmsense_ros.engine.cores import numbers, stay_on
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.evaluation.scenario import Evaluator, Job, Part, Plan
+from mmsense_ros.sensing import Sensing
 
 Progress = Callable[[int], None]  #: called with the number of frames done
 Spread = Callable[[Plan, Sequence[Job], Progress], list[Part]]  #: how jobs become parts, in their order
@@ -27,7 +29,7 @@ def here(plan: Plan, jobs: Sequence[Job], progress: Progress, workers: int = 0) 
     workers = min(workers or max(len(cores) // (plan.engine.threads or 1), 1), len(jobs))
     done = 0
 
-    def answered() -> None:
+    def answered(_: Sensing) -> None:
         nonlocal done
         done += 1
         progress(done)
@@ -37,8 +39,8 @@ def here(plan: Plan, jobs: Sequence[Job], progress: Progress, workers: int = 0) 
             return [evaluator.part(job, answered) for job in jobs]
     context = get_context("spawn")
     count, free = context.Value("q", 0), context.Queue()
-    for k in range(workers):
-        free.put(",".join(map(str, cores[k * len(cores) // workers : (k + 1) * len(cores) // workers] or cores)))
+    for share in shares(cores, workers):
+        free.put(share)
     with ProcessPoolExecutor(workers, context, _start, (plan, free, count)) as pool:
         futures = [pool.submit(_work, job) for job in jobs]
         try:
@@ -46,6 +48,12 @@ def here(plan: Plan, jobs: Sequence[Job], progress: Progress, workers: int = 0) 
             return [future.result() for future in futures]
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def shares(cores: Sequence[int], workers: int) -> list[str]:
+    """The cores of each worker, as evenly as they can be shared; where there are too few, all of them for everyone."""
+    cuts = [k * len(cores) // workers for k in range(workers + 1)]
+    return [",".join(map(str, cores[a:b] or cores)) for a, b in zip(cuts, cuts[1:])]
 
 
 def _await(futures: list[Future[Part]], look: Callable[[], None]) -> None:
@@ -59,25 +67,33 @@ def _await(futures: list[Future[Part]], look: Callable[[], None]) -> None:
 class _Worker:
     """What a worker's process holds from bag to bag."""
 
-    evaluator: Evaluator
+    plan: Plan
     count: Synchronized
+    evaluator: Evaluator | None = None
 
 
-def _start(plan: Plan, free: object, count: Synchronized) -> None:
+def _start(plan: Plan, free: Queue[str], count: Synchronized) -> None:
     """In a new worker: take some cores, and stay on them."""
     cores = free.get()
     stay_on(cores)
     engine = replace(plan.engine, cores=cores, threads=plan.engine.threads or len(numbers(cores)))
-    _Worker.evaluator, _Worker.count = Evaluator(replace(plan, engine=engine)), count
+    _Worker.plan, _Worker.count = replace(plan, engine=engine), count
 
 
 def _work(job: Job) -> Part:
+    """A bag's part; the model is opened for the first one, where its errors can still be told."""
+    if _Worker.evaluator is None:
+        _Worker.evaluator = Evaluator(_Worker.plan)
     return _Worker.evaluator.part(job, _count)
 
 
-def _count() -> None:
+def _count(_: Sensing) -> None:
     with _Worker.count.get_lock():
         _Worker.count.value += 1
+
+
+def _ignore(_: Sensing) -> None:
+    """Nobody hears how far a cluster is with a bag."""
 
 
 def on_ray(plan: Plan, jobs: Sequence[Job], progress: Progress, address: str = "local") -> list[Part]:
@@ -101,7 +117,7 @@ def on_ray(plan: Plan, jobs: Sequence[Job], progress: Progress, address: str = "
         actor = ray.remote(num_cpus=threads)(Evaluator)
         spread = replace(plan, engine=replace(plan.engine, threads=threads))
         pool, parts = ActorPool([actor.remote(spread) for _ in range(workers)]), []
-        for part in pool.map(lambda worker, job: worker.part.remote(job), jobs):
+        for part in pool.map(lambda worker, job: worker.part.remote(job, _ignore), jobs):
             parts.append(part)
             progress(sum(len(part.frames) for part in parts))
         return parts

@@ -16,6 +16,7 @@ from mmsense_ros.data.recording import Recording
 from mmsense_ros.data.truth import TruthFile
 from mmsense_ros.engine import EngineOptions
 from mmsense_ros.errors import BagError
+from mmsense_ros.evaluation.agreement import Agreement
 from mmsense_ros.evaluation.ahead import ahead
 from mmsense_ros.evaluation.film import Film
 from mmsense_ros.evaluation.frames import Frames
@@ -61,7 +62,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What one bag gave: its frames, and those with one modality withheld."""
+    """What one bag gave: its frames, those with one modality withheld, pictures and, if it was replayed, how far that agrees."""
 
     frames: Frames
     ablated: Mapping[str, Frames]
@@ -69,6 +70,7 @@ class Part:
     precision: str
     coverage: float  #: what its sets to sweep promise
     shots: Sequence[Shot] = ()
+    live: Agreement | None = None
 
 
 def jobs_of(bags: Sequence[str | Path]) -> list[Job]:
@@ -87,8 +89,8 @@ class Evaluator:
         self._plan = plan
         self._opened = Perception.open(Calibration({}), plan.model, plan.engine)
 
-    def part(self, job: Job, answered: Callable[[], None] | None = None) -> Part:
-        """The bag's frames; `answered` is called after each. All but their latency is the same in every run."""
+    def part(self, job: Job, answered: Callable[[Sensing], object]) -> Part:
+        """The bag's frames; `answered` is called with each answer. All but their latency is the same in every run."""
         score, ablated = Score(job.scenario), {name: Score(job.scenario) for name in self._plan.ablate}
         answers: list[Sensing] = []
         without: dict[str, list[Sensing]] = {name: [] for name in ablated}
@@ -106,8 +108,7 @@ class Evaluator:
                 if film:
                     camera = moment.snapshot.readings.get(CAMERA)
                     film.add(picture.draw(camera.image if camera else None, sensing))
-                if answered:
-                    answered()
+                answered(sensing)
             if not answers:
                 raise BagError(f"{job.bag}: no snapshot came together; check the stamps and the reference sensor")
             for collected, told in ((score, answers), *((ablated[name], without[name]) for name in ablated)):

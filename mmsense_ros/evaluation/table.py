@@ -1,11 +1,17 @@
-"""report.json as a table for people."""
+"""report.json and what is in a bag, as tables for people."""
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from mmsense_ros.data.inspect import Inspection
+
+WIDE = 200  #: [characters] names of topics are not to be cut, whatever the terminal
 
 
 def print_report(report: dict[str, Any]) -> None:
@@ -22,6 +28,12 @@ def print_report(report: dict[str, Any]) -> None:
             for task, figures in tasks.items():
                 table.add_row(task, "  ".join(f"{name} {_show(value)}" for name, value in figures.items()))
             console.print(table)
+    if live := report.get("live"):
+        differing = ", ".join(f"{count} {reason}" for reason, count in live["differing"].items()) or "none"
+        console.print(
+            f"live against offline: {live['frames']} frames in both, {live['agreeing']} agree, {live['dropped']} dropped; "
+            f"differing: {differing}"
+        )
     if "beam" not in report:
         return
     rows = {"mmsense": report["beam"], "most frequent beam": report["baseline"]}
@@ -31,6 +43,21 @@ def print_report(report: dict[str, Any]) -> None:
     for name, figures in rows.items():
         beams.add_row(name, *(_show(figures[key]) for key in ("top1", "top3", "dba", "power_loss_db")))
     console.print(beams)
+
+
+def print_inspection(bag: Path, found: Inspection) -> None:
+    """Print a bag's topics, what they would be read as, what is missing, and the command."""
+    console, inputs = Console(width=WIDE), {topic: name for name, topic in found.proposed.items()}
+    table = Table("topic", "type", "messages", "rate (Hz)", "read as", "frame", "fields", box=None, header_style="bold")
+    for topic in found.topics:
+        rate = "" if math.isnan(topic.rate) else f"{topic.rate:.1f}"
+        kind, fields = topic.type.replace("/msg/", "/"), " ".join(topic.fields)
+        table.add_row(topic.name, kind, str(topic.count), rate, inputs.get(topic.name, ""), topic.frame, fields)
+    console.print(str(bag), markup=False)
+    console.print(table)
+    for fault in found.missing:
+        console.print(f"missing: {fault}", markup=False, soft_wrap=True)
+    console.print(found.command, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(value: float | None) -> str:

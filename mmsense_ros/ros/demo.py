@@ -6,15 +6,10 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rich.console import Console
 from rich.live import Live
 
@@ -23,39 +18,16 @@ from mmsense_ros.engine import SHIPPED_MODEL
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.evaluation.report import report_of
 from mmsense_ros.evaluation.score import Score
-from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.progress import progress
 from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.demo_pictures import draw_pictures
 from mmsense_ros.ros.demo_table import live_table
-from mmsense_ros.ros.player import Player
-from mmsense_ros.ros.process import RESULTS, NodeFailed, alone, await_node, check_alive, end_of, node_process, spin_for
-from mmsense_ros.ros.types import message_class
-from mmsense_ros.sensing import Sensing
-from mmsense_ros.snapshot import CAMERA, MODALITIES
+from mmsense_ros.ros.process import NodeFailed, alone, end_of, node_process, node_settings
+from mmsense_ros.ros.replay import Heard, replay, write_calibration
 
 SEED = 3001  #: of the street that is simulated; training never sees it
-LAST_WORDS = 1.5  #: [s] after the last message, for the last results and a last /diagnostics
 TABLE_PERIOD = 0.25  #: [s]
-
-
-@dataclass
-class Heard:
-    """What came back from the node."""
-
-    results: dict[int, Sensing] = field(default_factory=dict)  #: by stamp [ns]
-    diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)  #: status name -> values
-    sent: int = 0  #: camera frames
-
-    def sensing(self, message: Any) -> None:
-        """A SensingResult."""
-        result = sensing_of(message)
-        self.results[result.stamp] = result
-
-    def report(self, message: DiagnosticArray) -> None:
-        """A report of the node's."""
-        self.diagnostics.update({s.name: {entry.key: entry.value for entry in s.values} for s in message.status})
 
 
 def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "") -> int:
@@ -70,15 +42,13 @@ def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "") -> 
     except OSError as error:
         raise ConfigError(f"{out} cannot be made ({error.strerror}); choose another folder with --out") from error
     with Recording(bag or _simulated(out, seconds)) as recording:
-        calibration, log = out / "calibration.yaml", out / "node.log"
-        recording.calibration.save(calibration)
+        settings, log = node_settings(write_calibration(recording, out), model), out / "node.log"
         use_profile()
         alone()
         console.print(f"replaying {recording.bag.path} over DDS, domain {os.environ['ROS_DOMAIN_ID']}; the node's log is {log}")
         try:
-            settings = {"calibration": calibration.resolve()} | ({"model": Path(model).resolve()} if model else {})
             with node_process(settings, log) as process:
-                heard = _replay(recording, process, seconds, console)
+                heard = _replayed(recording, process, seconds, console)
             summary = _summary(recording, heard)
         except NodeFailed as failure:
             console.print(f"mmsense demo: {failure}; {log} ends:\n{end_of(log)}", markup=False)
@@ -104,39 +74,18 @@ def _simulated(out: Path, seconds: float) -> Path:
         return simulate(bag, seconds=seconds, seed=SEED, storage="mcap", progress=report)
 
 
-def _replay(recording: Recording, process: Popen, seconds: float, console: Console) -> Heard:
-    """Play the bag to the node and listen; in this thread alone."""
-    heard = Heard()
-    rclpy.init(args=[])
-    node, executor = Node("mmsense_demo"), SingleThreadedExecutor()
-    executor.add_node(node)
-    node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), RESULTS, heard.sensing, 100)
-    node.create_subscription(DiagnosticArray, "/diagnostics", heard.report, 10)
-    player = Player(node, recording.bag.path, leave_out=_unheard(recording))
-    try:
-        sensors = {topic: player.publishers[topic] for name, topic in recording.topics.items() if name in MODALITIES}
-        await_node(node, executor, sensors, process)
-        with Live(live_table(None, {}), console=console, auto_refresh=False) as live:
-            shown = 0.0
-            for entry in player.play(seconds, lambda left: executor.spin_once(timeout_sec=left)):
-                heard.sent += entry.topic == recording.topics[CAMERA]
-                if time.monotonic() - shown > TABLE_PERIOD:
-                    shown = time.monotonic()
-                    live.update(live_table(next(reversed(heard.results.values()), None), heard.diagnostics), refresh=True)
-                    check_alive(process)
-        spin_for(LAST_WORDS, executor)
-    finally:
-        player.close()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return heard
+def _replayed(recording: Recording, process: Popen, seconds: float, console: Console) -> Heard:
+    """What the node answers, shown while it comes."""
+    with Live(live_table(None, {}), console=console, auto_refresh=False) as live:
+        shown = 0.0
 
+        def look(heard: Heard) -> None:
+            nonlocal shown
+            if time.monotonic() - shown > TABLE_PERIOD:
+                shown = time.monotonic()
+                live.update(live_table(next(reversed(heard.results.values()), None), heard.diagnostics), refresh=True)
 
-def _unheard(recording: Recording) -> set[str]:
-    """Topics that are not for the node: truth, and sources of a sensor that are not the chosen one."""
-    wanted = {*recording.topics.values(), "/camera/camera_info", "/instruction", "/tf_static"}
-    return set(recording.bag.types) - wanted
+        return replay(recording, process, look, seconds)
 
 
 def _summary(recording: Recording, heard: Heard) -> dict[str, Any]:
@@ -148,11 +97,10 @@ def _summary(recording: Recording, heard: Heard) -> dict[str, Any]:
     for stamp, sensing in heard.results.items():
         score.add(sensing, recording.truth_at(stamp))
     last = next(reversed(heard.results.values()))
-    snapshots = int(heard.diagnostics.get("sense: perception", {}).get("snapshots", len(heard.results)))
     return report_of(score.frames()) | {
         "engine": {"name": last.engine, "precision": last.precision},
         "camera_frames": heard.sent,
-        "snapshots": snapshots,
+        "snapshots": heard.snapshots,
         "published": len(heard.results),
-        "dropped": max(snapshots - len(heard.results), 0),
+        "dropped": max(heard.snapshots - len(heard.results), 0),
     }

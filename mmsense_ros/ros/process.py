@@ -15,6 +15,8 @@ from typing import Any
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from mmsense_ros.engine import EngineOptions
+from mmsense_ros.ros.parameters import ENGINE_OPTIONS
 
 RESULTS = "/sense/sensing"
 NODE = (sys.executable, "-m", "mmsense_ros.ros.node")
@@ -23,6 +25,13 @@ START_LIMIT, END_LIMIT = 90.0, 15.0  #: [s] for the node to become active, and t
 
 class NodeFailed(Exception):
     """The node ended, never listened or never answered."""
+
+
+def node_settings(calibration: Path, model: str | Path = "", engine: EngineOptions = EngineOptions()) -> dict[str, Any]:
+    """The parameters that make the node run `model` (empty: the one shipped) so."""
+    settings: dict[str, Any] = {"calibration": calibration.resolve(), "engine": engine.name}
+    settings |= {name: value for name in ENGINE_OPTIONS if (value := getattr(engine, name)) != ""}
+    return settings | ({"model": Path(model).resolve()} if model else {})
 
 
 @contextmanager

@@ -17,7 +17,9 @@ from mmsense_ros.evaluation.page.document import Tile, chart_card, document, pic
 from mmsense_ros.snapshot import NANOSECONDS
 
 BEAM_CHARTS = (beam.TOP_K, beam.LOSS, beam.CONFUSION, beam.RELIABILITY, beam.TRADE_OFF, beam.COVERAGE_BY_SIZE)
-MOMENTS = "Boxes, people and the fan of beams are what was answered, in the picture and from above; at most one moment a second."
+MOMENTS = (
+    "Boxes, people and the fan of beams are what was answered, in the picture and from above; at most one moment a second."
+)
 SENSING_CHARTS = (sensing.ROC, sensing.POSITION, sensing.LATENCY, sensing.TIMELINE)
 #: Columns of the tables: heading, where the figure stands in a report, how it is written.
 COLUMNS = (
