@@ -136,7 +136,7 @@ def roc(probability: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def quartiles_by(position: np.ndarray, value: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quartiles (b, 3) of `value` (n,) where `position` (n,) lies in edges[k] <= p < edges[k + 1], and counts (b,); NaN where none."""
+    """Quartiles (b, 3) of `value` (n,) by bins edges[k] <= `position` (n,) < edges[k + 1], and counts (b,); NaN where none."""
     bin_of = np.digitize(position, edges) - 1
     groups = [value[bin_of == k] for k in range(len(edges) - 1)]
     quartiles = [np.percentile(g, [25, 50, 75]) if len(g) else [np.nan] * 3 for g in groups]
@@ -155,7 +155,7 @@ class Stretch:
 
 
 def timeline(frames: Frames, most: int = 600) -> list[Stretch]:
-    """Scenarios one after another, in the order they were recorded in; frames are put together so that at most ~`most` are left."""
+    """Scenarios one after another, in the order they were recorded in, in about `most` runs of frames at most."""
     loss, stretches, start = losses(frames), [], 0.0
     names, first = np.unique(frames.scenario, return_index=True)
     for name in names[np.argsort(first)]:

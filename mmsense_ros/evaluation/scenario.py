@@ -62,7 +62,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What one bag gave: its frames, those with one modality withheld, pictures and, if it was replayed, how far that agrees."""
+    """What one bag gave: frames, those with one modality withheld, pictures and, if it was replayed, how far that agrees."""
 
     frames: Frames
     ablated: Mapping[str, Frames]

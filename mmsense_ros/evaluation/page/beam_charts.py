@@ -51,7 +51,7 @@ def _draw_loss(figure: Figure, runs: Runs) -> None:
         title="frames that lose no more than this", xlabel="power lost against the best beam [dB]", xlim=(0, FURTHEST_LOSS)
     )
     percent(axis, "y")
-    axis.legend(loc="lower right")
+    axis.legend(loc="best")
 
 
 def _draw_bounds(axis: Axes, frames: Frames) -> None:

@@ -68,7 +68,8 @@ def chart_card(chart: Chart, runs: Runs) -> str:
     lacking = chart.lacking(runs)
     body = f"<p class=lacking>{escape(lacking)}</p>" if lacking else chart.svg(runs)
     kind = "card wide" if chart.wide else "card"
-    return f'<figure class="{kind}"><h3>{escape(chart.title)}</h3>{body}<figcaption>{escape(chart.caption)}</figcaption></figure>\n'
+    caption = f"<figcaption>{escape(chart.caption)}</figcaption>"
+    return f'<figure class="{kind}"><h3>{escape(chart.title)}</h3>{body}{caption}</figure>\n'
 
 
 def picture_card(jpeg: bytes, title: str, caption: str) -> str:

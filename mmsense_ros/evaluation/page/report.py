@@ -58,7 +58,7 @@ def report_page(frames: Frames, report: Mapping[str, Any], shots: Iterable[Shot]
     taken = {(shot.scenario, shot.stamp): shot for shot in shots}
     for title, rows in (("Worst moments", worst), ("Best moments", best)):
         if cards := [_moment(frames, row, shot) for row in rows if (shot := taken.get(_key(frames, row)))]:
-            parts.append(section(title, cards, MOMENTS, "pictures"))
+            parts.append(section(title, cards, MOMENTS if rows is worst else "", "pictures"))
     parts.append(section("Scenarios", [_table("scenario", scenarios, ("all", report))], kind="stack"))
     if report.get("per_modality_drop"):
         drops = {f"without {name}": {"per_task": {"beam": figures}} for name, figures in report["per_modality_drop"].items()}
@@ -151,7 +151,7 @@ def _at(report: Mapping[str, Any], path: Sequence[str]) -> Any:
 
 
 def _written(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value).replace("%", "\u202f%")
+    return "–" if value is None else form.format(value).replace("%", "\u00a0%")
 
 
 def _count(number: int, what: str) -> str:

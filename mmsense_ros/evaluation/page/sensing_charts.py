@@ -119,7 +119,7 @@ def _no_positions(frames: Frames) -> str:
 
 ROC = Chart(
     "Blockage",
-    "Curves that hug the upper left corner tell blocked from clear; dots are where a probability of one half counts as blocked.",
+    "Curves that hug the upper left corner tell blocked from clear; dots are where one half and more counts as blocked.",
     _draw_roc,
     _no_blockage,
 )
@@ -136,7 +136,7 @@ LATENCY = Chart(
 )
 TIMELINE = Chart(
     "Over time",
-    "Above, the power the first choice lost, with blocked lines of sight shaded; below, how much each sensor counted just then.",
+    "Above, the power the first choice lost, shaded where the line of sight was blocked; below, how much each sensor counted.",
     _draw_timeline,
     wide=True,
 )
