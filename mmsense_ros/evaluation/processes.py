@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
+from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import Synchronized
@@ -53,7 +54,7 @@ def here(plan: Plan, jobs: Sequence[Job], progress: Progress, workers: int = 0) 
 def shares(cores: Sequence[int], workers: int) -> list[str]:
     """The cores of each worker, as evenly as they can be shared; where there are too few, all of them for everyone."""
     cuts = [k * len(cores) // workers for k in range(workers + 1)]
-    return [",".join(map(str, cores[a:b] or cores)) for a, b in zip(cuts, cuts[1:])]
+    return [",".join(map(str, cores[a:b] or cores)) for a, b in pairwise(cuts)]
 
 
 def _await(futures: list[Future[Part]], look: Callable[[], None]) -> None:
