@@ -18,7 +18,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from mmsense_ros.cli import benches, conversion, engines, evaluation, live, streets, training  # noqa: E402
 from mmsense_ros.errors import MMSenseError  # noqa: E402
 
-FAMILIES = (streets, conversion, live, evaluation, training, engines, benches)  #: in the order in which --help lists their commands
+FAMILIES = (
+    streets,
+    conversion,
+    live,
+    evaluation,
+    training,
+    engines,
+    benches,
+)  #: in the order in which --help lists their commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ def offer(commands: argparse._SubParsersAction) -> None:
     """Add the commands of this file."""
     add = command(commands, evaluate, "evaluate", "run the perception over bags, without ROS, and score it against truth")
     add("bags", type=Path, nargs="+", metavar="BAG", help="rosbag2 folder, .mcap or .db3 file, compressed or not")
-    add("--out", type=Path, default=Path("out/evaluate"), help="folder for report.json and frames.npz (default: %(default)s)")
+    add("--out", type=Path, default=Path("out/evaluate"), help="folder for the report (default: %(default)s)")
     add("--inspect", action="store_true", help="only list the bags' topics and propose the options to evaluate them with")
     add("--drop", action="append", default=[], choices=MODALITIES, help="withhold a sensor; may be given again")
     add("--ablate", action="store_true", help="also withhold each sensor in turn: per_modality_drop in the report")
@@ -40,6 +40,9 @@ def offer(commands: argparse._SubParsersAction) -> None:
     add("--overlay", action="store_true", help="also draw what was sensed: overlay.mp4 beside the report")
     add("--workers", type=positive(int), default=0, help="bags at once, each in a process (default: as the cores allow)")
     add("--ray", metavar="ADDRESS", help="on a Ray cluster instead: local, auto (the one running here) or host:port")
+    add(
+        "--compare", action="store_true", help="take two --out folders for the BAGs: their figures side by side, with intervals"
+    )
     add("--live", action="store_true", help="through DDS and the node, in real time, compared with the same offline; needs ROS")
     words = "which drive-bys to learn baselines from, if the bags hold beam powers but no sensor (default: %(default)s)"
     add("--draw", type=int, default=0, metavar="SEED", help=words)
@@ -53,6 +56,8 @@ def evaluate(options: argparse.Namespace) -> None:
 
     if options.inspect:
         return _inspect(options)
+    if options.compare:
+        return _compare(options)
     with progress("evaluating") as report:
         figures = run(
             options.bags,
@@ -70,7 +75,8 @@ def evaluate(options: argparse.Namespace) -> None:
             draw=options.draw,
         )
     print_report(figures)
-    print(f"wrote {options.out / 'report.json'}")
+    pages = ", report.html and frames.npz" if "latency_ms" in figures else ""  # bags without a sensor have no frames
+    print(f"wrote {options.out / 'report.json'}{pages}")
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -79,6 +85,20 @@ def _inspect(options: argparse.Namespace) -> None:
 
     for bag in options.bags:
         print_inspection(bag, inspect(bag, options.calibration))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from mmsense_ros.evaluation.compare import compare, write
+    from mmsense_ros.evaluation.page.comparison import comparison_page
+    from mmsense_ros.evaluation.table import print_comparison
+
+    if len(options.bags) != 2:
+        raise ConfigError(f"--compare takes two folders that evaluate wrote, not {len(options.bags)}")
+    with progress("comparing") as report:
+        comparison = compare(*options.bags, progress=report)
+    write(comparison, comparison_page(comparison), options.out)
+    print_comparison(comparison)
+    print(f"wrote {options.out / 'compare.html'} and compare.json")
 
 
 def _spread(options: argparse.Namespace) -> Spread:

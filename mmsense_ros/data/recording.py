@@ -9,12 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.data.rosbag import BagReader
 from mmsense_ros.data.topics import CLOUD, COMPRESSED_IMAGE, CUBE, IMAGE, TF_STATIC, TRUTHS, topics_of
 from mmsense_ros.data.truth import Truth, TruthFile, TruthTopics
 from mmsense_ros.errors import BagError
 from mmsense_ros.messages.camera import camera_reading
+from mmsense_ros.messages.header import stamp_of
 from mmsense_ros.messages.lidar import lidar_reading
 from mmsense_ros.messages.radar import radar_cube, radar_points
 from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, RADAR, Reading, Snapshot
@@ -88,6 +91,16 @@ class Recording:
         """Read the truth alone."""
         for message in self.bag.messages(self._truth_topics.topics):
             self._truth_topics.take(message)
+
+    def images(self, stamps: Collection[int]) -> dict[int, np.ndarray]:
+        """Camera images (H, W, 3) uint8 RGB of those of `stamps` [ns] that have one; none if the camera is withheld."""
+        topic, images = self.topics.get(CAMERA), {}
+        if topic and CAMERA not in self.drop and stamps:
+            convert = CONVERTERS[CAMERA][self.bag.types[topic]]
+            for message in self.bag.messages([topic]):
+                if (stamp := stamp_of(message.message)) in stamps:
+                    images[stamp] = convert(message.message, topic=topic).image
+        return images
 
     def close(self) -> None:
         """Close the bag."""

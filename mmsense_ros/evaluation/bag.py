@@ -15,6 +15,8 @@ from mmsense_ros.evaluation import measured
 from mmsense_ros.evaluation.agreement import Agreement
 from mmsense_ros.evaluation.baselines import online
 from mmsense_ros.evaluation.frames import Frames
+from mmsense_ros.evaluation.highlights import SHOWN
+from mmsense_ros.evaluation.page.report import report_page
 from mmsense_ros.evaluation.processes import Spread, here
 from mmsense_ros.evaluation.report import BRIEF, figures, report_of, without_nan
 from mmsense_ros.evaluation.scenario import Plan, jobs_of
@@ -38,25 +40,27 @@ def evaluate(
     spread: Spread = here,
     draw: int = 0,
 ) -> dict[str, Any]:
-    """Figures over all `bags` together, and under `scenarios` of each; in `out` go report.json and frames.npz.
+    """Figures over all `bags` together, and under `scenarios` of each; in `out` go report.json, report.html and frames.npz.
 
     `topics` renames inputs (input -> topic, data/topics.py), `truth` is a file beside the bags (data/truth.py). `drop` withholds
     modalities from everything. `per_modality_drop` holds the beam figures with one more modality withheld: each one if `ablate`,
     else, if exactly one is dropped, that one. `predictions` tells of tasks without truth. `overlay` also draws `out`/overlay.mp4
     of the first bag. `baselines` are told from the measured beam powers alone (baselines/online.py); bags that hold these but no sensor
-    give nothing else (measured.py, which `draw` is for), and no frames.npz. `spread` says who does the work; `progress` is called with (frames done, frames in all). All but latency_ms
-    is the same in every run. Raises BagError, ModelError, EngineError, CalibrationError, ConfigError.
+    give nothing else (measured.py, which `draw` is for): report.json alone. `spread` says who does the work; `progress` is called with
+    (frames done, frames in all). All but latency_ms is the same in every run. Raises BagError, ModelError, EngineError, CalibrationError, ConfigError.
     """
     if unknown := sorted(set(drop) - set(MODALITIES)):
         raise ConfigError(f"unknown modality {', '.join(unknown)}; drop one of {', '.join(MODALITIES)}")
     others = tuple(name for name in MODALITIES if ablate and name not in drop)
     path = Path(model) if model else SHIPPED_MODEL
-    plan = Plan(path, engine, frozenset(drop), others, _path(calibration), dict(topics or {}), _path(truth))
+    plan = Plan(
+        path, engine, frozenset(drop), others, _path(calibration), dict(topics or {}), _path(truth), SHOWN if out else 0
+    )
     jobs = jobs_of(bags)
     if not any(senses(job.bag, plan.topics) for job in jobs):
         report = measured.report_of(jobs, plan.topics, draw)
         if out is not None:
-            write(report, None, Path(out))
+            write(report, Path(out))
         return report
     if overlay:
         jobs[0] = replace(jobs[0], film=Path(out or ".") / "overlay.mp4")
@@ -77,15 +81,21 @@ def evaluate(
             losses |= {next(iter(drop)): report["beam"]}
         report["per_modality_drop"] = {name: {key: beam[key] for key in BRIEF} for name, beam in losses.items()}
     if out is not None:
-        write(report, frames, Path(out))
+        page = report_page(frames, report, [shot for part in parts for shot in part.shots], parts[0].coverage)
+        write(report, Path(out), frames, page)
     return report
 
 
-def write(report: dict[str, Any], frames: Frames | None, out: Path) -> None:
-    """Everything an evaluation leaves in the folder `out`: the report, and the frames if there are any. Raises ConfigError if it cannot be written."""
+def write(report: dict[str, Any], out: Path, frames: Frames | None = None, page: str = "") -> None:
+    """What an evaluation leaves in the folder `out`: its report, its `frames` and its `page` as far as there are any.
+
+    Raises ConfigError if it cannot be written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+        if page:
+            (out / "report.html").write_text(page, encoding="utf-8")
         if frames is not None:
             frames.save(out / "frames.npz")
     except OSError as error:

@@ -20,6 +20,7 @@ from mmsense_ros.evaluation.agreement import Agreement
 from mmsense_ros.evaluation.ahead import ahead
 from mmsense_ros.evaluation.film import Film
 from mmsense_ros.evaluation.frames import Frames
+from mmsense_ros.evaluation.highlights import Shot, take
 from mmsense_ros.evaluation.overlay import Overlay
 from mmsense_ros.evaluation.score import Score
 from mmsense_ros.model_card import ModelCard
@@ -41,6 +42,7 @@ class Plan:
     calibration: Path | None = None
     topics: Mapping[str, str] = field(default_factory=dict)
     truth: Path | None = None
+    shots: int = 0  #: so many best and so many worst moments are drawn
 
     def open(self, job: Job) -> Recording:
         """The job's bag. Raises BagError, CalibrationError, ConfigError."""
@@ -60,12 +62,14 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What one bag gave: its frames, those with one modality withheld and, if it was replayed, how far that agrees."""
+    """What one bag gave: frames, those with one modality withheld, pictures and, if it was replayed, how far that agrees."""
 
     frames: Frames
     ablated: Mapping[str, Frames]
     engine: str
     precision: str
+    coverage: float  #: what its sets to sweep promise
+    shots: Sequence[Shot] = ()
     live: Agreement | None = None
 
 
@@ -95,13 +99,13 @@ class Evaluator:
             perception = self._opened.beside(recording.calibration)
             others = {name: self._opened.beside(recording.calibration) for name in ablated}
             film = stack.enter_context(Film(job.film, FILM_RATE) if job.film else nullcontext())
-            picture = drawing(recording, self._opened.card) if film else None
+            picture = drawing(recording, self._opened.card)
             for moment in ahead(recording.moments()):
                 answers.append(sensing := perception(moment.snapshot, moment.instruction))
                 for name, other in others.items():
                     if rest := withheld(moment.snapshot, name):
                         without[name].append(other(rest, moment.instruction))
-                if film and picture:
+                if film:
                     camera = moment.snapshot.readings.get(CAMERA)
                     film.add(picture.draw(camera.image if camera else None, sensing))
                 answered(sensing)
@@ -110,8 +114,10 @@ class Evaluator:
             for collected, told in ((score, answers), *((ablated[name], without[name]) for name in ablated)):
                 for sensing in told:
                     collected.add(sensing, recording.truth_at(sensing.stamp))
-        frames = {name: other.frames() for name, other in ablated.items() if len(other)}
-        return Part(score.frames(), frames, self._opened.engine.name, self._opened.engine.precision)
+            frames, engine = score.frames(), self._opened.engine
+            shots = take(recording, frames, answers, picture, self._plan.shots)
+        rest = {name: other.frames() for name, other in ablated.items() if len(other)}
+        return Part(frames, rest, engine.name, engine.precision, self._opened.card.coverage, shots)
 
     def close(self) -> None:
         """Free the model."""

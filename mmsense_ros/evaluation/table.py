@@ -1,4 +1,4 @@
-"""report.json and what is in a bag, as tables for people."""
+"""report.json, compare.json and what is in a bag, as tables for people."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mmsense_ros.data.inspect import Inspection
+from mmsense_ros.evaluation.compare import LEVEL, Comparison
 
 BEAM = {
     "top1": "top-1", "top2": "top-2", "top3": "top-3", "top5": "top-5", "dba": "DBA", "power_loss_db": "power loss (dB)",
@@ -53,6 +55,23 @@ def print_report(report: dict[str, Any]) -> None:
     for name, figures in rows.items():
         beams.add_row(name, *(_show(figures.get(key)) for key in BEAM))
     console.print(beams)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print both evaluations' figures, their difference and its interval."""
+    console, (one, other) = Console(), comparison.names
+    console.print(
+        f"{len(comparison.frames[0])} frames in both; intervals: {LEVEL:.0%} of {comparison.resamples} resamples, in blocks of "
+        f"{comparison.block} consecutive frames"
+    )
+    table = Table(
+        "figure", escape(one), escape(other), "difference", f"{LEVEL:.0%} interval", "", box=None, header_style="bold"
+    )
+    for name, figure in comparison.figures.items():
+        change, verdict = figure.difference, figure.verdict(name)
+        interval = f"{change.low:+.3f} .. {change.high:+.3f}"
+        table.add_row(name, f"{figure.one.value:.3f}", f"{figure.other.value:.3f}", f"{change.value:+.3f}", interval, verdict)
+    console.print(table)
 
 
 def print_inspection(bag: Path, found: Inspection) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mmsense_ros.errors import ConfigError, MMSenseError
 from mmsense_ros.evaluation.agreement import Agreement
-from mmsense_ros.evaluation.scenario import Evaluator, Job, Part, Plan
+from mmsense_ros.evaluation.highlights import take
+from mmsense_ros.evaluation.scenario import Evaluator, Job, Part, Plan, drawing
 from mmsense_ros.evaluation.score import Score
+from mmsense_ros.model_card import ModelCard
 from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.process import NodeFailed, alone, end_of, node_process, node_settings
 from mmsense_ros.ros.replay import Heard, replay, write_calibration
@@ -29,7 +32,9 @@ def live(plan: Plan, jobs: Sequence[Job], progress: Callable[[int], None]) -> li
     parts, done = [], 0
     for job in jobs:
         offline: list[Sensing] = []
-        with Evaluator(plan) as evaluator:  # closed before the node opens the model: they would starve each other
+        with Evaluator(
+            replace(plan, shots=0)
+        ) as evaluator:  # closed before the node opens the model: they would starve each other
             part = evaluator.part(job, offline.append)
         heard = _heard(plan, job, lambda heard, done=done: progress(done + len(heard.results)))
         done += len(part.frames)
@@ -38,9 +43,10 @@ def live(plan: Plan, jobs: Sequence[Job], progress: Callable[[int], None]) -> li
             recording.read_truth()
             for stamp, sensing in heard.results.items():
                 score.add(sensing, recording.truth_at(stamp))
-        last = next(reversed(heard.results.values()))
+            frames, answers = score.frames(), list(heard.results.values())
+            shots = take(recording, frames, answers, drawing(recording, ModelCard.load(plan.model)), plan.shots)
         agreement = Agreement.between(offline, heard.results)
-        parts.append(Part(score.frames(), {}, last.engine, last.precision, agreement))
+        parts.append(Part(frames, {}, answers[-1].engine, answers[-1].precision, part.coverage, shots, agreement))
     return parts
 
 
