@@ -52,11 +52,15 @@ def calibrate(answers: Answers, card: ModelCard, coverage: float) -> ModelCard:
         )
         for t in THRESHOLDS
     ]
-    return replace(card, object_threshold=_threshold(vehicles), person_threshold=_threshold(people))
+    thresholds = _threshold(vehicles, card.object_threshold), _threshold(people, card.person_threshold)
+    return replace(card, object_threshold=thresholds[0], person_threshold=thresholds[1])
 
 
-def _threshold(found: list[dict[str, float]]) -> float:
-    """The best by F1 of the THRESHOLDS that find FOUND of what is in sight; of all, if none does. `found` has each one's figures."""
+def _threshold(found: list[dict[str, float]], usual: float) -> float:
+    """The best by F1 of the THRESHOLDS that find FOUND of what is in sight; of all, if none does. `found` has each one's figures; where
+    they are undefined, `usual` stays."""
+    if np.isnan([figures["f1"] for figures in found]).all():
+        return usual
     f1, recall = (np.nan_to_num([figures[name] for figures in found]) for name in ("f1", "recall"))
     enough = recall >= FOUND if (recall >= FOUND).any() else np.ones(len(recall), bool)
     return float(THRESHOLDS[int(np.argmax(np.where(enough, f1, -1.0)))].round(2))

@@ -256,7 +256,7 @@ def _cells(known: np.ndarray, grid: AnchorGrid, **things: np.ndarray) -> CellTar
     columns = np.arange(grid.columns) + 0.5
     distance = (rows - row[:, None, None]) ** 2 + (columns - column[:, None, None]) ** 2
     heat = np.zeros((len(known), grid.cells), np.float32)
-    np.maximum.at(heat, batch, np.exp(-distance / (2 * _SPREAD**2)).reshape(len(cell), -1).astype(np.float32))
+    np.maximum.at(heat, batch, np.exp(-distance / (2 * _SPREAD**2)).reshape(-1, grid.cells).astype(np.float32))
     heat[batch, cell] = 1.0
     heat[~known] = np.nan
     return CellTargets(heat=torch.from_numpy(heat), **{name: torch.from_numpy(values) for name, values in things.items()})

@@ -47,18 +47,14 @@ def prepare_bag(folder: Path, bag: str, recipe: Recipe) -> None:
     data, partial = recipe.data, folder.with_name(folder.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    extrinsics = Calibration.load(data.bags.extrinsics) if data.bags.extrinsics else None
     apart = data.seconds / data.snapshots
-    try:
-        with Recording(bag, set(MODALITIES) - set(recipe.modalities), extrinsics, data.bags.topics) as recording:
-            truth = RecordedTruth(recording.bag, recipe.horizon)
-            rows = (_row(moment, recording, truth, recipe) for moment in thinned(recording.moments(), apart))
-            for number, run in enumerate(runs(rows, apart, data.snapshots)):
-                shard = {name: np.concatenate([row[name] for row in run]) for name in run[0]}
-                shard["street"][:] = number
-                write_shard(partial / f"run-{number:05d}.arrow", shard)
-    except BagError as error:
-        raise BagError(f"{error} (recipes have `modalities`, and `topics` and `extrinsics` under `bags`)") from error
+    with _opened(bag, recipe) as recording:
+        truth = RecordedTruth(recording.bag, recipe.horizon)
+        rows = (_row(moment, recording, truth, recipe) for moment in thinned(recording.moments(), apart))
+        for number, run in enumerate(runs(rows, apart, data.snapshots)):
+            shard = {name: np.concatenate([row[name] for row in run]) for name in run[0]}
+            shard["street"][:] = number
+            write_shard(partial / f"run-{number:05d}.arrow", shard)
     if not any(partial.iterdir()):
         raise BagError(f"{bag}: no snapshot came together; check the stamps and the reference sensor")
     partial.replace(folder)
@@ -85,6 +81,15 @@ def runs(rows: Iterable[Row], apart: float, most: int) -> Iterator[list[Row]]:
         run.append(row)
     if run:
         yield run
+
+
+def _opened(bag: str, recipe: Recipe) -> Recording:
+    bags = recipe.data.bags
+    extrinsics = Calibration.load(bags.extrinsics) if bags.extrinsics else None
+    try:
+        return Recording(bag, set(MODALITIES) - set(recipe.modalities), extrinsics, bags.topics)
+    except BagError as error:
+        raise BagError(f"{error} (in a recipe: `modalities`, and `topics` and `extrinsics` of `bags`)") from error
 
 
 def _row(moment: Moment, recording: Recording, truth: RecordedTruth, recipe: Recipe) -> Row:
