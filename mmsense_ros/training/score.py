@@ -127,11 +127,21 @@ def beam_figures(logits: np.ndarray, power: np.ndarray, prefix: str = "") -> dic
     return {prefix + name: value for name, value in figures.items()}
 
 
+def blockage_figures(logits: np.ndarray, blocked: np.ndarray, prefix: str = "") -> dict[str, float]:
+    """F1 and AUROC of `logits` (T,) under `blocked` (T,) 0 or 1."""
+    known = np.isfinite(blocked)
+    logits, blocked = logits[known], blocked[known]
+    return {
+        f"{prefix}blockage_f1": metrics.f1(logits, blocked, 0.0),
+        f"{prefix}blockage_auroc": metrics.auroc(logits, blocked),
+    }
+
+
 def figures(result: Answers, object_threshold: float = 0.3, person_threshold: float = 0.3) -> dict[str, float]:
     """All figures of one split, NaN those of tasks that the model has not; `frequent_*` is what always ranking beams by how often
     they are best would get."""
     grid = AnchorGrid()
-    best, blocked = result.best[:, 0], np.isfinite(result.blocked)
+    best = result.best[:, 0]
     frequency = np.bincount(best[best >= 0], minlength=result.power.shape[2]).astype(float)
     frequent = np.tile(frequency, (len(result.best), 1))
     vehicles = [decode_objects(output, grid, threshold=object_threshold) for output in result.objects]
@@ -143,13 +153,8 @@ def figures(result: Answers, object_threshold: float = 0.3, person_threshold: fl
             **beam_figures(result.beam[:, 1], result.power[:, 1], "ahead_"),
         },
         "blockage": {
-            name: value
-            for when, prefix in enumerate(("", "ahead_"))
-            for pair in [(result.blockage[blocked[:, when], when], result.blocked[blocked[:, when], when])]
-            for name, value in {
-                f"{prefix}blockage_f1": metrics.f1(*pair, 0.0),
-                f"{prefix}blockage_auroc": metrics.auroc(*pair),
-            }.items()
+            **blockage_figures(result.blockage[:, 0], result.blocked[:, 0]),
+            **blockage_figures(result.blockage[:, 1], result.blocked[:, 1], "ahead_"),
         },
         "pathloss": {"pathloss_mae_db": _mean(np.abs(result.pathloss - result.true_pathloss))},
         "objects": {f"objects_{name}": value for name, value in detection(vehicles, result.true_objects).items()},
