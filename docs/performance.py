@@ -1,21 +1,26 @@
-"""Makes the tables of docs/performance.md: `python docs/performance.py engines|parity|tasks|maps|pipeline|endurance|threads`.
+"""Makes the tables of docs/performance.md: `python docs/performance.py TABLE`, one of the functions below.
 
 Each measures on this machine, prints its table and puts it in its place in docs/performance.md. `parity` and `tasks` ask about test
-streets of --recipe, which are simulated if they are not there yet.
+streets of --recipe, which are simulated if they are not there yet; `reading` trains on a few streets by it.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import sys
+import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the node does, before anything that heeds it is imported
 
 import numpy as np
+import yaml
 from scipy.special import expit, softmax
 from tables import place
 
@@ -33,7 +38,8 @@ from mmsense_ros.training.score import answers, figures
 
 ROOT = Path(__file__).resolve().parents[1]
 SNAPSHOTS = 200  #: that parity is judged on
-STREETS = 10  #: that task figures are taken from
+STREETS = 10  #: that task figures are taken from, and that `reading` trains on
+STEPS = 20  #: of training, a round of them, that `reading` watches
 ENDURANCE = 600.0  #: [s]
 EXACT = EngineOptions("torch", "fp32")  #: what the others must match
 #: How far answers may be from the exact ones, on the mean and at most: probabilities [1], path loss [dB], counts.
@@ -159,6 +165,30 @@ def threads(given: argparse.Namespace) -> str:
     return table(("engine", "threads", "cores", "waiting", *times, "dropped", "node (cores)"), rows)
 
 
+def reading(given: argparse.Namespace) -> str:
+    """How long a step of training waits for its batch, which a thread prepares from the shards meanwhile."""
+    from mmsense_ros.training.train import Streets, train
+
+    entries = yaml.safe_load(given.recipe.read_text())
+    entries["data"] |= {"train": STREETS, "validation": 1, "calibration": 1, "test": 1, "cache": str(ROOT / "out" / "reading")}
+    entries |= {"round": STEPS * entries["batch"], "rounds": 2, "minutes": 60}
+    with TemporaryDirectory() as folder:
+        out, path = Path(folder) / "out", Path(folder) / "reading.yaml"
+        path.write_text(yaml.safe_dump(entries))
+        train(path, out, export=False)
+        log = list(csv.DictReader((out / "log.csv").read_text().splitlines()))
+        streets = Streets(load_recipe(path), ModelCard(), out)
+        streets.setup("fit")
+    began, batches = time.perf_counter(), list(islice(streets.samplers["train"].batches(0, 0, 1), STEPS))
+    alone = 1000 * (time.perf_counter() - began) / len(batches)
+    rows = [
+        (line["round"], len(batches), f"{step:.0f}", f"{step * share:.1f}", f"{share:.1%}", f"{alone:.0f}")
+        for line in log
+        for step, share in [(float(line["step_ms"]), float(line["waiting"]))]
+    ]
+    return table(("round", "steps", "a step (ms)", "of it waiting (ms)", "share", "a batch prepared alone (ms)"), rows)
+
+
 def table(heads: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> str:
     """Markdown."""
     lines = [heads, ("---",) * len(heads), *rows]
@@ -218,7 +248,7 @@ def _answers(outputs: dict[str, np.ndarray], card: ModelCard) -> dict[str, np.nd
     }
 
 
-COMMANDS = {command.__name__: command for command in (engines, parity, tasks, maps, pipeline, endurance, threads)}
+COMMANDS = {command.__name__: command for command in (engines, parity, tasks, maps, pipeline, endurance, threads, reading)}
 
 
 def main() -> None:

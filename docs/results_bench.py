@@ -133,7 +133,7 @@ class Bench:
         if data:
             alone = {"train": 0, "validation": 0, "calibration": 0, "seed": self.test_seed}
             recipe = replace(recipe, data=replace(recipe.data, **alone | data))
-        test = Prepared(prepare(recipe, self.cache)["test"])
+        test = Prepared(*prepare(recipe, self.cache)["test"])
         numbers = np.array_split(np.unique(test.street), SEEDS)
         return [part(test, np.flatnonzero(np.isin(test.street, some[:few]))) for some in numbers]
 
@@ -154,7 +154,7 @@ class Bench:
         own = self.out / name / "data"
         count = {"train": 1, "validation": 1, "calibration": 1, "test": 1, "snapshots": len(data), "cache": str(own)}
         recipe = replace(self.base, data=replace(self.base.data, **count))
-        for folder in prepared_folders(recipe, own).values():
+        for (folder,) in prepared_folders(recipe, own).values():
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / "street-00000.arrow").is_file():
                 write_shard(folder / "street-00000.arrow", vars(data))

@@ -90,7 +90,7 @@ def _figures(engine: Engine, judged: Sampler, card: ModelCard, report: Callable[
 def samplers(recipe: Recipe, card: ModelCard, cache: Path) -> tuple[Sampler, Sampler]:
     """The recipe's calibration streets and its test streets, simulated into its cache (`cache` if it names none) where they are missing."""
     cache = Path(recipe.data.cache or cache)
-    splits = [Prepared(folder) for folder in prepare(recipe, cache, ("calibration", "test")).values()]
+    splits = [Prepared(*folders) for folders in prepare(recipe, cache, ("calibration", "test")).values()]
     phrases = {phrase.decode() for data in splits for phrase in np.unique(data.phrases)}
     sentences = Sentences(phrases, SentenceEncoder().encode, cache)
     ranges, judged = (Sampler(data, recipe, card.anchors, sentences) for data in splits)
