@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmsense_ros.errors import MMSenseError
+from mmsense_ros.snapshot import MODALITIES
 
 if TYPE_CHECKING:
     from mmsense_ros.engine import EngineOptions
@@ -29,6 +30,13 @@ def command(
 def json_option(add: Callable[..., argparse.Action]) -> None:
     """Figures in a file too."""
     add("--json", type=Path, metavar="FILE", help="also write the figures there")
+
+
+def bag_options(add: Callable[..., argparse.Action]) -> None:
+    """How a bag is read."""
+    add("--drop", action="append", default=[], choices=MODALITIES, help="withhold a sensor; may be given again")
+    add("--calibration", type=Path, metavar="YAML", help="extrinsics (default: those on /tf_static)")
+    add("--topic", action="append", default=[], type=_pair, metavar="SENSOR=TOPIC", help="read a sensor from there instead")
 
 
 def model_options(add: Callable[..., argparse.Action]) -> None:
@@ -110,3 +118,10 @@ def extra(name: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise MMSenseError(f"{error}; `pip install mmsense_ros[{name}]`") from error
+
+
+def _pair(text: str) -> tuple[str, str]:
+    sensor, _, topic = text.partition("=")
+    if sensor not in MODALITIES or not topic:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(f'{name}=TOPIC' for name in MODALITIES)}")
+    return sensor, topic
