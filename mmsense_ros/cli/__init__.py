@@ -18,7 +18,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from mmsense_ros.cli import benches, engines, evaluation, live, streets, training, viewing  # noqa: E402
 from mmsense_ros.errors import MMSenseError  # noqa: E402
 
-FAMILIES = (streets, live, viewing, evaluation, training, engines, benches)  #: in the order in which --help lists their commands
+#: In the order in which --help lists their commands.
+FAMILIES = (streets, live, viewing, evaluation, training, engines, benches)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

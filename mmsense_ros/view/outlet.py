@@ -14,10 +14,11 @@ from pathlib import Path
 
 import rerun as rr
 
-from mmsense_ros.errors import ConfigError
+from mmsense_ros.errors import ConfigError, MMSenseError
 from mmsense_ros.view.layout import layout
 
 APPLICATION = "mmsense_ros"
+PORT = 9090  #: of the page that browsers look at
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Outlet:
         recording.send_recording_name(name)
         try:
             yield recording
-            recording.flush()
+            flush(recording)
         finally:
             recording.disconnect()
 
@@ -64,11 +65,19 @@ class Outlet:
             raise ConfigError(f"{file} cannot be written ({error}); choose another file with --save") from error
 
 
+def flush(recording: rr.RecordingStream) -> None:
+    """Wait until all has got through. Raises MMSenseError if it cannot: the viewer was closed, or the disk is full."""
+    try:
+        recording.flush()
+    except RuntimeError as error:
+        fault = str(error).partition("\n")[0]
+        raise MMSenseError(f"not everything could be shown ({fault}); keep the viewer open, or write a file with --save") from error
+
+
 def page(source: str) -> None:
     """Serve the viewer as a page that shows `source`, the address of a recording's server."""
-    port = 9090
-    rr.serve_web_viewer(web_port=port, open_browser=False, connect_to=source)
-    print(f"see http://localhost:{port}/?url={source.replace('+', '%2B')} until Ctrl-C", flush=True)
+    rr.serve_web_viewer(web_port=PORT, open_browser=False, connect_to=source)
+    print(f"see http://localhost:{PORT}/?url={source.replace('+', '%2B')} until Ctrl-C", flush=True)
 
 
 def spawn(recording: rr.RecordingStream) -> None:

@@ -68,12 +68,13 @@ class Scene:
 def words(sensing: Sensing) -> str:
     """The instruction and the answer in a few words, as Markdown."""
     beam, ahead = sensing.beam, sensing.beam_ahead
+    later = f"in {ahead.horizon:g} s"
+    sweep = f"sweep {len(beam.sweep_set)} of {len(beam.probabilities)}"
     lines = [
         f"**{sensing.instruction or 'no instruction'}**",
-        f"beam {beam.best} ({beam.probabilities.max():.0%}), sweep {len(beam.sweep_set)} of {len(beam.probabilities)}; "
-        f"in {ahead.horizon:g} s beam {ahead.best}",
-        f"blocked {sensing.blockage:.0%}, in {ahead.horizon:g} s {sensing.blockage_ahead:.0%}; "
-        f"path loss {sensing.pathloss:.1f} dB",
+        f"beam {beam.best} ({beam.probabilities.max():.0%}), {sweep}; {later} beam {ahead.best}",
+        f"blocked {sensing.blockage:.0%}, {later} {sensing.blockage_ahead:.0%}; path loss {sensing.pathloss:.1f} dB",
+        *(f"*{state.modality} missing*" for state in sensing.modalities if not state.available),
+        f"{sensing.engine} {sensing.precision}",
     ]
-    lines += [f"*{state.modality} missing*" for state in sensing.modalities if not state.available]
-    return "\n\n".join([*lines, f"{sensing.engine} {sensing.precision}"])
+    return "\n\n".join(lines)

@@ -11,7 +11,7 @@ import rerun as rr
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.errors import CalibrationError
 from mmsense_ros.messages.header import frame_of
-from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, RADAR, CameraReading, LidarReading, RadarPoints, Reading, Snapshot
+from mmsense_ros.snapshot import CAMERA, MODALITIES, CameraReading, LidarReading, RadarPoints, Reading, Snapshot
 from mmsense_ros.view.paths import IMAGE, STREET
 
 FASTEST = 10.0  #: [m/s] radial velocity at the ends of the colour scale
@@ -21,7 +21,8 @@ RADAR_RADIUS = 0.25  #: [m]
 LIDAR_RADIUS = rr.Radius.ui_points(1.2)
 RAMP = np.arange(256, dtype=np.uint8)[:, None]
 VELOCITIES, INTENSITIES = (  #: colours (256, 3) RGB
-    cv2.cvtColor(cv2.applyColorMap(RAMP, scale), cv2.COLOR_BGR2RGB)[:, 0] for scale in (cv2.COLORMAP_TURBO, cv2.COLORMAP_VIRIDIS)
+    cv2.cvtColor(cv2.applyColorMap(RAMP, scale), cv2.COLOR_BGR2RGB)[:, 0]
+    for scale in (cv2.COLORMAP_TURBO, cv2.COLORMAP_VIRIDIS)
 )
 
 
