@@ -16,6 +16,7 @@ import cv2
 import rerun as rr
 import small_bag
 from parrot import SHAPES, Parrot, blank_outputs
+from rerun.chunk import RrdReader
 from rrd import Rrd
 
 from mmsense_ros import cli, perception
@@ -23,6 +24,7 @@ from mmsense_ros.anchors import AnchorGrid
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.data.recording import Recording
+from mmsense_ros.errors import ModelError
 from mmsense_ros.evaluation import ink
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.perception import Perception
@@ -191,6 +193,26 @@ def test_a_reading_is_logged_once_and_taken_away_when_missing(tmp_path):
     assert [len(row.get("Points3D:positions") or ()) for row in lidar] == [4, 0, 4]
     assert lidar[1]["Clear:is_recursive"] == [False]
     assert [row["frame"] for row in found.rows["/antenna_array/camera/image"]] == [0, 1]
+
+
+def test_answers_about_another_codebook_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="64 beams.*32.*--model"), Outlet(tmp_path / "a.rrd").open("a") as stream:
+        Scene(stream, Codebook(beams=32)).log(Snapshot(1, {}), sensing(), Calibration({}))
+
+
+def test_the_camera_is_logged_once_for_every_change(tmp_path):
+    poses = Calibration.from_matrices({"camera_optical": np.eye(4)})
+    info = small_bag.camera_info()
+    with Outlet(tmp_path / "a.rrd").open("a") as stream:
+        scene = Scene(stream, CODEBOOK)
+        scene.camera(replace(info, k=np.zeros(9)), poses)
+        scene.camera(info, Calibration({}))
+        for width in (64, 64, 128):
+            scene.camera(replace(info, width=width), poses)
+    chunks = [
+        chunk for chunk in RrdReader(tmp_path / "a.rrd").stream().to_chunks() if chunk.entity_path.endswith("camera/image")
+    ]
+    assert sum(chunk.num_rows for chunk in chunks) == 2
 
 
 def test_the_fan_is_as_long_as_beams_are_likely():

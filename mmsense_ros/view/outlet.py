@@ -71,7 +71,9 @@ def flush(recording: rr.RecordingStream) -> None:
         recording.flush()
     except RuntimeError as error:
         fault = str(error).partition("\n")[0]
-        raise MMSenseError(f"not everything could be shown ({fault}); keep the viewer open, or write a file with --save") from error
+        raise MMSenseError(
+            f"not everything could be shown ({fault}); keep the viewer open, or write a file with --save"
+        ) from error
 
 
 def page(source: str) -> None:

@@ -10,6 +10,7 @@ import rerun as rr
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.data.recording import Truth
+from mmsense_ros.errors import ModelError
 from mmsense_ros.evaluation import ink
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.sensing import Sensing
@@ -36,7 +37,10 @@ class Scene:
         self._sensors.camera(info, calibration)
 
     def log(self, snapshot: Snapshot, sensing: Sensing, calibration: Calibration, truth: Truth | None = None) -> None:
-        """One moment. Raises CalibrationError if it is not known where a sensor is."""
+        """One moment. Raises CalibrationError if it is not known where a sensor is, ModelError if the codebook is another one."""
+        if (beams := len(sensing.beam.probabilities)) != self._codebook.beams:
+            fault = f"the answers are about {beams} beams, the model's card knows {self._codebook.beams}"
+            raise ModelError(f"{fault}; name the model that gave them: --model ONNX")
         self._recording.set_time(STAMP, timestamp=np.datetime64(sensing.stamp, "ns"))
         self._recording.set_time(FRAME, sequence=self.frames)
         self.frames += 1

@@ -33,23 +33,27 @@ class Sensors:
         self._recording = recording
         self._shown: dict[str, Reading | None] = dict.fromkeys(MODALITIES)
         self._poses: dict[str, np.ndarray] = {}  # antenna_from_sensor
+        self._lens: tuple[float, ...] = ()  # intrinsics and size of the images
 
     def camera(self, info: Any, calibration: Calibration) -> None:
-        """The camera of a CameraInfo, if that knows it; things are then projected into its image."""
+        """The camera of a CameraInfo, if that and the calibration know it; things are then projected into its image."""
         matrix = np.asarray(info.k, float).reshape(3, 3)
         try:
             pose = calibration.antenna_from(frame_of(info))
         except CalibrationError:
             return
-        if matrix[0, 0] > 0:  # zeros: uncalibrated
-            self._place(CAMERA, pose)
-            lens = rr.Pinhole(
+        if matrix[0, 0] <= 0:  # zeros: uncalibrated
+            return
+        self._place(CAMERA, pose)
+        if self._lens != (lens := (*matrix.flat, info.width, info.height)):
+            self._lens = lens
+            pinhole = rr.Pinhole(
                 image_from_camera=matrix,
                 resolution=(info.width, info.height),
                 camera_xyz=rr.ViewCoordinates.RDF,
                 image_plane_distance=PICTURE_DISTANCE,
             )
-            self._recording.log(IMAGE, lens, static=True)
+            self._recording.log(IMAGE, pinhole, static=True)
 
     def log(self, snapshot: Snapshot, calibration: Calibration) -> None:
         """The snapshot's readings. A radar's cube has no points to show. Raises CalibrationError where a pose is missing."""
