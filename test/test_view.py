@@ -118,7 +118,8 @@ def test_the_truth_is_there_where_it_was_recorded(tmp_path, parrot):
     found = saved(small_bag.write_bag(tmp_path / "bag", BEST))
     assert found.values("/figures/beam/truth", "Scalars:scalars") == [[float(best)] for best in BEST]
     assert found.values("/figures/blockage/truth", "Scalars:scalars") == [[float(k % 2)] for k in range(len(BEST))]
-    assert found.values(f"{TRUTH}/objects", "Boxes3D:centers") == [[[20.0, 5.0, -1.0]]] * len(BEST)
+    assert found.values(f"{TRUTH}/objects", "Points3D:positions") == [[[20.0, 5.0, -1.0]]] * len(BEST)
+    assert found.values(f"{TRUTH}/people", "Points3D:labels") == [["walk"]] * len(BEST)
     (tip,) = found.values(f"{TRUTH}/beam", "Arrows3D:vectors")[2]
     assert math.atan2(tip[1], tip[0]) == pytest.approx(CODEBOOK.azimuths[BEST[2]], abs=1e-6)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmsense_ros.cli.options import bag_options, command, engine_of, engine_options
+from mmsense_ros.cli.options import command, engine_of, engine_options
 from mmsense_ros.progress import progress
+from mmsense_ros.snapshot import MODALITIES
 
 
 def offer(commands: argparse._SubParsersAction) -> None:
@@ -14,9 +15,11 @@ def offer(commands: argparse._SubParsersAction) -> None:
     add = command(commands, evaluate, "evaluate", "run the perception over bags, without ROS, and score it against truth")
     add("bags", type=Path, nargs="+", metavar="BAG", help="rosbag2 folder or .mcap file")
     add("--out", type=Path, default=Path("out/evaluate"), help="folder for report.json (default: %(default)s)")
+    add("--drop", action="append", default=[], choices=MODALITIES, help="withhold a sensor; may be given again")
     add("--ablate", action="store_true", help="also withhold each sensor in turn: per_modality_drop in the report")
+    add("--calibration", type=Path, metavar="YAML", help="extrinsics (default: the bag's /tf_static)")
+    add("--topic", action="append", default=[], type=_pair, metavar="SENSOR=TOPIC", help="read a sensor from there instead")
     add("--overlay", action="store_true", help="also draw what was sensed: overlay.mp4 beside the report")
-    bag_options(add)
     engine_options(add)
 
 
@@ -40,3 +43,10 @@ def evaluate(options: argparse.Namespace) -> None:
         )
     print_report(figures)
     print(f"wrote {options.out / 'report.json'}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    sensor, _, topic = text.partition("=")
+    if sensor not in MODALITIES or not topic:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(f'{name}=TOPIC' for name in MODALITIES)}")
+    return sensor, topic

@@ -32,13 +32,12 @@ def shapes(sensing: Sensing, codebook: Codebook) -> Iterator[Shape]:
     yield from bodies(sensing.objects, sensing.people)
 
 
-def bodies(objects: Sequence[SensedObject], people: Sequence[SensedPerson], shade: ink.Colour | None = None) -> Iterator[Shape]:
-    """Vehicles with class and speed, their velocities, people with what they do; in one `shade`, or in their own colours."""
-    colours = [shade or vehicle_colour(thing.label) for thing in objects]
+def bodies(objects: Sequence[SensedObject], people: Sequence[SensedPerson]) -> Iterator[Shape]:
+    """Vehicles with class and speed, their velocities, people with what they do."""
+    colours = [vehicle_colour(thing.label) for thing in objects]
     centres = _rows([thing.position for thing in objects])
     yaws = np.array([thing.yaw for thing in objects]) / 2
     turns = np.stack([0 * yaws, 0 * yaws, np.sin(yaws), np.cos(yaws)], axis=1)
-    fill = rr.components.FillMode.MajorWireframe if shade else rr.components.FillMode.TransparentFillMajorWireframe
     yield (
         "objects",
         rr.Boxes3D(
@@ -46,9 +45,8 @@ def bodies(objects: Sequence[SensedObject], people: Sequence[SensedPerson], shad
             sizes=_rows([thing.size for thing in objects]),
             quaternions=turns,
             colors=colours,
-            fill_mode=fill,
             labels=[f"{thing.label} {math.hypot(*thing.velocity[:2]):.0f} m/s" for thing in objects],
-            show_labels=shade is None,
+            show_labels=True,
         ),
     )
     yield "velocities", rr.Arrows3D(origins=centres, vectors=_rows([thing.velocity for thing in objects]), colors=colours)
@@ -57,10 +55,9 @@ def bodies(objects: Sequence[SensedObject], people: Sequence[SensedPerson], shad
         rr.Boxes3D(
             centers=_rows([person.position for person in people]),
             sizes=_rows([PERSON_SIZE] * len(people)),
-            colors=[shade or ink.PERSON] * len(people),
-            fill_mode=fill,
+            colors=[ink.PERSON] * len(people),
             labels=[person.activity for person in people],
-            show_labels=shade is None,
+            show_labels=True,
         ),
     )
 

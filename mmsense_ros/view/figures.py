@@ -10,6 +10,7 @@ from mmsense_ros.data.recording import Truth
 from mmsense_ros.evaluation import ink
 from mmsense_ros.evaluation.panel import STAGES
 from mmsense_ros.sensing import Sensing
+from mmsense_ros.view.truth import true_figures
 
 BEAM, BLOCKAGE, GATE, LATENCY = "beam", "blockage", "gate", "latency_ms"
 NOW, AHEAD, TRUE = "now", "ahead", "truth"
@@ -24,8 +25,7 @@ def figures(sensing: Sensing, truth: Truth | None = None) -> Iterator[tuple[str,
     yield f"{BLOCKAGE}/{NOW}", sensing.blockage
     yield f"{BLOCKAGE}/{AHEAD}", sensing.blockage_ahead
     if truth is not None:
-        yield f"{BEAM}/{TRUE}", int(truth.power.argmax())
-        yield f"{BLOCKAGE}/{TRUE}", truth.sensing.blockage
+        yield from ((f"{kind}/{TRUE}", value) for kind, value in true_figures(truth))
     for state in sensing.modalities:
         yield f"{GATE}/{state.modality}", state.gate
     for stage, duration in sensing.latency_ms.items():

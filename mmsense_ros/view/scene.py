@@ -11,14 +11,13 @@ from mmsense_ros.calibration import Calibration
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.data.recording import Truth
 from mmsense_ros.errors import ModelError
-from mmsense_ros.evaluation import ink
-from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import Snapshot
-from mmsense_ros.view.answers import bodies, ray, shapes
+from mmsense_ros.view.answers import shapes
 from mmsense_ros.view.figures import figures, style
 from mmsense_ros.view.paths import FIGURES, FRAME, SAID, SENSED, STAMP, STREET, TRUTH
 from mmsense_ros.view.sensors import Sensors
+from mmsense_ros.view.truth import true_shapes
 
 
 class Scene:
@@ -63,9 +62,7 @@ class Scene:
             self._knew = False
             return
         self._knew = True
-        so, best = sensing_of(truth.sensing), int(truth.power.argmax())
-        self._recording.log(f"{TRUTH}/beam", ray(best, self._codebook, ink.DOUBT))
-        for name, shape in bodies(so.objects, so.people, ink.MUTED):
+        for name, shape in true_shapes(truth, self._codebook):
             self._recording.log(f"{TRUTH}/{name}", shape)
 
 
