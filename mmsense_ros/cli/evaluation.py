@@ -7,18 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmsense_ros.cli.options import command, engine_of, engine_options, positive
+from mmsense_ros.cli.options import bag_options, command, engine_of, engine_options, positive
 from mmsense_ros.errors import ConfigError, MMSenseError
 from mmsense_ros.progress import progress
-from mmsense_ros.snapshot import MODALITIES
 
 if TYPE_CHECKING:
     from mmsense_ros.evaluation.processes import Spread
 
-TOPIC = (
-    "read an input from there instead: camera, radar, lidar, camera_info, instruction, tf_static, or the truth topics power, "
-    "noise_free (BeamPower) and truth (SensingResult), or terminal_fix and base_fix (NavSatFix)"
-)
 TRUTH = (
     'truth beside the bags, one JSON object a line: {"stamp": ns} and any of scenario (name of the bag), power, noise_free (a '
     "number a beam, linear), best_ahead, blocked, blocked_ahead, pathloss (dB), traffic ({class: number}), objects and people "
@@ -32,10 +27,8 @@ def offer(commands: argparse._SubParsersAction) -> None:
     add("bags", type=Path, nargs="+", metavar="BAG", help="rosbag2 folder, .mcap or .db3 file, compressed or not")
     add("--out", type=Path, default=Path("out/evaluate"), help="folder for the report (default: %(default)s)")
     add("--inspect", action="store_true", help="only list the bags' topics and propose the options to evaluate them with")
-    add("--drop", action="append", default=[], choices=MODALITIES, help="withhold a sensor; may be given again")
+    bag_options(add)
     add("--ablate", action="store_true", help="also withhold each sensor in turn: per_modality_drop in the report")
-    add("--calibration", type=Path, metavar="YAML", help="extrinsics, beside and before those of the bag's /tf_static")
-    add("--topic", action="append", default=[], type=_pair, metavar="INPUT=TOPIC", help=TOPIC)
     add("--truth", type=Path, metavar="JSONL", help=TRUTH)
     add("--overlay", action="store_true", help="also draw what was sensed: overlay.mp4 beside the report")
     add("--workers", type=positive(int), default=0, help="bags at once, each in a process (default: as the cores allow)")
@@ -116,12 +109,3 @@ def _spread(options: argparse.Namespace) -> Spread:
             raise MMSenseError(f"--live needs ROS 2 ({error}); source it, or `pip install mmsense_ros[ros]`") from error
         return live
     return partial(here, workers=options.workers)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    from mmsense_ros.data.topics import INPUTS
-
-    name, _, topic = text.partition("=")
-    if name not in INPUTS or not topic:
-        raise argparse.ArgumentTypeError(f"{text!r} is not INPUT=TOPIC with an input of {', '.join(INPUTS)}")
-    return name, topic

@@ -17,12 +17,14 @@ BEAM = {
     "top1": "top-1", "top2": "top-2", "top3": "top-3", "top5": "top-5", "dba": "DBA", "power_loss_db": "power loss (dB)",
     "coverage": "in the set", "set_size": "set size",
 }  # fmt: skip
+REPORT = 100  #: [characters] below which headings would break
 WIDE = 200  #: [characters] names of topics are not to be cut, whatever the terminal
 
 
 def print_report(report: dict[str, Any]) -> None:
     """Print the figures: tasks, then the beam against its bounds, then without each sensor."""
     console = Console()
+    console.width = max(console.width, REPORT)
     if "split" in report:
         console.print(
             f"no sensors: {report['frames']} held-out sweeps, beams told by what was learned from the other drive-bys"
