@@ -23,7 +23,9 @@ class Bags:
     validation: tuple[str, ...] = ()
     calibration: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
-    topics: dict[str, str] = field(default_factory=dict)  #: by modality, where it is not read from the usual topic
+    topics: dict[str, str] = field(
+        default_factory=dict
+    )  #: by input (data/topics.py), where it is not read from the usual topic
     extrinsics: str = ""  #: a calibration YAML that takes the place of the bags' /tf_static
 
 

@@ -49,7 +49,7 @@ def prepare_bag(folder: Path, bag: str, recipe: Recipe) -> None:
     partial.mkdir(parents=True)
     apart = data.seconds / data.snapshots
     with _opened(bag, recipe) as recording:
-        truth = RecordedTruth(recording.bag, recipe.horizon)
+        truth = RecordedTruth(recording.bag, recording.inputs, recipe.horizon)
         rows = (_row(moment, recording, truth, recipe) for moment in thinned(recording.moments(), apart))
         for number, run in enumerate(runs(rows, apart, data.snapshots)):
             shard = {name: np.concatenate([row[name] for row in run]) for name in run[0]}

@@ -7,15 +7,15 @@ it is learned. A bag none of whose messages speaks of vehicles (people, counts) 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mmsense_ros.anchors import ACTIVITIES, COLOURS, OBJECT_LABELS, UNKNOWN
 from mmsense_ros.codebook import Codebook
-from mmsense_ros.data.recording import TRUTH_POWER, TRUTH_SENSING
 from mmsense_ros.data.rosbag import BagReader
+from mmsense_ros.data.topics import TRUTH_POWER, TRUTH_SENSING
 from mmsense_ros.errors import BagError
 from mmsense_ros.messages.header import stamp_of
 from mmsense_ros.snapshot import NANOSECONDS
@@ -42,17 +42,21 @@ NEAR = 60_000_000  #: [ns] truth so far from a moment is still that moment's: ha
 
 
 class RecordedTruth:
-    """Sweeps and sensing of a bag. Raises BagError for a bag with neither, with another codebook or with labels nobody knows."""
+    """Sweeps and sensing of a bag, from the topics `inputs` (data/topics.py) has for them.
 
-    def __init__(self, bag: BagReader, horizon: float) -> None:
+    Raises BagError for a bag with neither, with another codebook or with labels nobody knows.
+    """
+
+    def __init__(self, bag: BagReader, inputs: Mapping[str, str], horizon: float) -> None:
         self.path, self.horizon = bag.path, horizon
-        self._sweeps, self._sensing = (_Timeline(bag, topic) for topic in (TRUTH_POWER, TRUTH_SENSING))
+        power, self._topic = inputs.get("power", TRUTH_POWER), inputs.get("truth", TRUTH_SENSING)
+        self._sweeps, self._sensing = (_Timeline(bag, topic) for topic in (power, self._topic))
         if not self._sweeps.messages and not self._sensing.messages:
-            fault = f"{bag.path} has no messages on {TRUTH_POWER} or {TRUTH_SENSING}"
+            fault = f"{bag.path} has no messages on {power} or {self._topic}"
             raise BagError(f"{fault}, so there is nothing to learn from it; record what was so, or leave the bag out")
         beams = Codebook().beams
         if odd := {len(sweep.power) for sweep in self._sweeps.messages} - {beams}:
-            raise BagError(f"{bag.path}: {TRUTH_POWER} holds sweeps of {odd.pop()} beams; the model's codebook has {beams}")
+            raise BagError(f"{bag.path}: {power} holds sweeps of {odd.pop()} beams; the model's codebook has {beams}")
         sensed = self._sensing.messages
         self._vehicles = any(len(sensing.objects) for sensing in sensed)
         self._people = any(len(sensing.people) for sensing in sensed)
@@ -95,7 +99,7 @@ class RecordedTruth:
 
     def _index(self, label: str, known: Sequence[str]) -> int:
         if label and label not in known:
-            fault = f"{self.path}: {TRUTH_SENSING} speaks of '{label}'"
+            fault = f"{self.path}: {self._topic} speaks of '{label}'"
             raise BagError(f"{fault}; say {', '.join(known)}, or nothing ('') where it is none of these")
         return known.index(label) if label else UNKNOWN
 
