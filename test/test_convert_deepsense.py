@@ -140,7 +140,7 @@ def test_the_command_says_what_it_assumed_and_skipped(tmp_path: Path, capsys: py
     assert cli.main(["convert", "deepsense6g", str(tmp_path), str(tmp_path / "bag"), "--instruction", "serve the bus"]) == 0
     said = capsys.readouterr()
     assert "no extrinsics are published" in said.err and "start_frequency=77000000000.0" in said.err
-    assert "1 files were skipped" in said.err and "image_2.jpg" in said.err
+    assert "skipped, 1 in all" in said.err and "image_2.jpg" in said.err
     assert "4 /camera/image_raw" in said.out and "5 of 5 samples" in said.out
     with Recording(tmp_path / "bag") as recording:
         assert {moment.instruction for moment in recording.moments()} == {"serve the bus"}

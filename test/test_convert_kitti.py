@@ -126,6 +126,7 @@ def test_the_release_of_view_of_delft(tmp_path: Path) -> None:
         ("lidar/training/label_2/01047.txt", b"Car 1 2\n", BagError),
         ("lidar/training/calib/01047.txt", b"P2: 1 2\n", CalibrationError),
         ("radar/training/calib/01047.txt", None, CalibrationError),
+        ("lidar/training/calib/01047.txt", CALIBRATION.replace("0 -1 0 0 0 0 -1", "0 0 0 0 0 0 0").encode(), CalibrationError),
         ("lidar/training/calib/01047.txt", CALIBRATION.replace("-0.3", "-0.4").encode(), CalibrationError),
     ],
 )

@@ -105,7 +105,7 @@ def _say(tally: Tally) -> None:
         classes = ", ".join(f"{name} {count}" for name, count in tally.left_out.most_common())
         print(f"warning: the truth has no place for {classes}", file=sys.stderr)
     if tally.skipped:
-        print(f"warning: {len(tally.skipped)} files were skipped:", file=sys.stderr)
+        print(f"warning: skipped, {len(tally.skipped)} in all:", file=sys.stderr)
         for line in tally.skipped[:NAMED]:
             print(f"  {line}", file=sys.stderr)
         if len(tally.skipped) > NAMED:

@@ -113,7 +113,10 @@ def entry(path: Path, name: str, shape: tuple[int, int]) -> np.ndarray:
     """The numbers of a line of a KITTI calibration file. Raises CalibrationError."""
     try:
         entries = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-        return np.array(entries[name].split(), float).reshape(shape)
+        values = np.array(entries[name].split(), float).reshape(shape)
+        if not np.isfinite(values).all() or np.linalg.matrix_rank(values) < len(values):
+            raise ValueError(f"{values.tolist()} cannot be inverted")
+        return values
     except (OSError, UnicodeDecodeError, KeyError, ValueError) as error:
         raise CalibrationError(f"{path} lacks {math.prod(shape)} numbers for {name} ({error}); copy it again") from error
 
