@@ -201,7 +201,7 @@ def test_the_terminal_is_grounded_only_where_its_vehicle_is_certain(tmp_path: Pa
     for words in ("predict the beam for the red bus", "predict the beam", "den roten Wagen, bitte"):
         moment = layout(1, RECIPE.data)
         with BagReader(tmp_path / "bag") as bag:
-            RecordedTruth(bag, 0.5).tell(moment, START, words)
+            RecordedTruth(bag, {}, 0.5).tell(moment, START, words)
         assert moment["terminals"].tolist() == [[-1, -1]] and moment["objects"][0, 0, COLOUR] == UNKNOWN
         assert moment["phrases"][0, 0].tolist() == [words.encode()] * 2
 
@@ -245,7 +245,7 @@ def test_figures_and_calibration_go_by_what_is_known(tmp_path: Path) -> None:
 
 
 def moment(milliseconds: int) -> Moment:
-    return Moment(Snapshot(milliseconds * 10**6), "", None)
+    return Moment(Snapshot(milliseconds * 10**6), "")
 
 
 @pytest.mark.parametrize(

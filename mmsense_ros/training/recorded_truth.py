@@ -18,6 +18,7 @@ from mmsense_ros.data.rosbag import BagReader
 from mmsense_ros.data.topics import TRUTH_POWER, TRUTH_SENSING
 from mmsense_ros.errors import BagError
 from mmsense_ros.messages.header import stamp_of
+from mmsense_ros.messages.link import beam_powers
 from mmsense_ros.snapshot import NANOSECONDS
 from mmsense_ros.training.shards import (
     ACTIVITY,
@@ -122,7 +123,7 @@ class _Timeline:
 
 def _decibels(sweep: Any) -> np.ndarray:
     """(beams,) [dB]; NaN if nothing was received."""
-    power = np.asarray(sweep.power, np.float64)
+    power = beam_powers(sweep).astype(np.float64)
     return decibels(power) if power.max() > 0 else np.full(len(power), np.nan)
 
 
