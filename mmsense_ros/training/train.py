@@ -142,12 +142,12 @@ class Streets(lightning.LightningDataModule):
 
 
 class Rank:
-    """The batches of one rank, prepared ahead by a thread; iterating it again gives the next round's. Of this round, `steps` batches
-    were given so far, which took `lasted` [s], `waited` of them for batches that were not ready."""
+    """The batches of one rank, prepared ahead by a thread; iterating it again gives the next round's. Of this round, which
+    began at `began`, `steps` batches were given so far, `waited` [s] of it for batches that were not ready."""
 
     def __init__(self, sampler: Sampler, trainer: lightning.Trainer) -> None:
         self.sampler, self.trainer = sampler, trainer
-        self.steps, self.lasted, self.waited = 0, 0.0, 0.0
+        self.steps, self.began, self.waited = 0, 0.0, 0.0
 
     def __len__(self) -> int:
         return self.sampler.steps(self.trainer.world_size)
@@ -155,15 +155,13 @@ class Rank:
     def __iter__(self) -> Iterator[Batch]:
         trainer = self.trainer
         batches = iter(self.sampler.batches(trainer.current_epoch, trainer.global_rank, trainer.world_size))
-        self.steps, self.lasted, self.waited = 0, 0.0, 0.0
-        began = time.perf_counter()
+        self.steps, self.began, self.waited = 0, time.perf_counter(), 0.0
         with ThreadPoolExecutor(1) as ahead:
             pending = deque(ahead.submit(next, batches, None) for _ in range(NEXT_BATCHES))
             while True:
                 asked = time.perf_counter()
                 batch = pending.popleft().result()
                 self.waited += time.perf_counter() - asked
-                self.lasted = time.perf_counter() - began
                 if batch is None:
                     return
                 pending.append(ahead.submit(next, batches, None))
@@ -208,6 +206,8 @@ class Rounds(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, learner: Learner) -> None:
         """Ends a round."""
+        batches: Rank = trainer.train_dataloader
+        lasted = time.perf_counter() - batches.began
         mean = torch.stack(list(learner.sums.values())) / (trainer.fit_loop.batch_idx + 1)
         losses = dict(zip(learner.sums, trainer.strategy.reduce(mean, reduce_op="mean").tolist()))
         result: dict[str, float] = {}
@@ -216,8 +216,7 @@ class Rounds(lightning.Callback):
                 result = figures(answers(model, trainer.datamodule.samplers["validation"]))
         result = trainer.strategy.broadcast(result)
         self._look(trainer)
-        batches: Rank = trainer.train_dataloader
-        waiting = {"step_ms": 1000 * batches.lasted / batches.steps, "waiting": batches.waited / batches.lasted}
+        waiting = {"step_ms": 1000 * lasted / batches.steps, "waiting": batches.waited / lasted}
         row = {"round": trainer.current_epoch + 1, "minutes": self.elapsed / 60} | waiting
         self.history.append(row | {f"loss_{name}": loss for name, loss in losses.items()} | result)
         score = worth(result)
