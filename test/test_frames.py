@@ -12,6 +12,7 @@ from mmsense_ros.errors import BagError, ConfigError
 from mmsense_ros.evaluation.frames import Frames
 from mmsense_ros.evaluation.report import figures, predictions
 from mmsense_ros.evaluation.score import Score
+from mmsense_ros.evaluation.tally import Tally
 from mmsense_ros.sensing import BeamForecast, ModalityState, SensedObject, Sensing
 
 CAR = ((20.0, 5.0, 0.0), "car")
@@ -124,6 +125,16 @@ def test_figures_count_only_what_is_known(frames):
     assert found["traffic"] == {"mae": 0.5}
     assert not found.keys() & {"oracle", "people"} and "beam_ahead" not in found["per_task"]
     assert set(predictions(frames)) == {"people"}
+
+
+def test_what_has_no_label_is_found_and_says_nothing_of_labels():
+    unnamed = ((40.0, 5.0, 0.0), "")
+    frames = scored(
+        "street", (sensing(10, 3, 20.0, 40.0), Truth(objects=(CAR, unnamed))), (sensing(20, 3, 40.0), Truth(objects=(unnamed,)))
+    )
+    objects = figures(frames)["per_task"]["objects"]
+    assert objects["recall"] == objects["precision"] == 1.0 and objects["class_acc"] == 1.0
+    assert Tally(frames).figures(np.array([0, 1]))["objects.class_acc"] == 1.0
 
 
 def test_truth_of_another_codebook_is_refused():

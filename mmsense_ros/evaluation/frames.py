@@ -45,11 +45,11 @@ class Frames:
     object_frame: np.ndarray  #: (M,) int, the frame of each matched vehicle
     object_range: np.ndarray  #: (M,) [m] true distance from the array
     object_error: np.ndarray  #: (M,) [m] on the ground
-    object_agreed: np.ndarray  #: (M,) bool, its class was right
+    object_agreed: np.ndarray  #: (M,) 1 if its class was right, 0 if not, NaN if it is not known
     person_frame: np.ndarray
     person_range: np.ndarray
     person_error: np.ndarray
-    person_agreed: np.ndarray  #: (M,) bool, their activity was right
+    person_agreed: np.ndarray  #: (M,) the same of their activity
 
     def __len__(self) -> int:
         return len(self.stamp)

@@ -149,5 +149,5 @@ def _detections(frames: Frames, kind: str, counts: np.ndarray, label_accuracy: s
         "recall": metrics.ratio(len(errors), true),
         "precision": metrics.ratio(len(errors), found),
         "position_mae_m": metrics.ratio(float(errors.sum()), len(errors)),
-        label_accuracy: metrics.ratio(int(agreed.sum()), len(errors)),
+        label_accuracy: metrics.ratio(int(np.nansum(agreed)), int(np.isfinite(agreed).sum())),
     }

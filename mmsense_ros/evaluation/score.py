@@ -64,7 +64,7 @@ class Score:
         pairs = {
             f"{kind}_{name}": np.array([row[place] for row in rows], of)
             for kind, rows in self._pairs.items()
-            for place, (name, of) in enumerate((("frame", int), ("range", float), ("error", float), ("agreed", bool)))
+            for place, (name, of) in enumerate((("frame", int), ("range", float), ("error", float), ("agreed", float)))
         }
         return Frames(
             scenario=np.full(len(self), self.scenario),
@@ -113,7 +113,8 @@ class Score:
         places, truths = (np.array([place for place, _ in things]).reshape(-1, 3) for things in (found, true))
         for i, j in metrics.match(places, truths):
             distance, error = math.hypot(*truths[j][:2]), math.dist(places[i][:2], truths[j][:2])
-            self._pairs[kind].append((len(self._rows), distance, error, found[i][1] == true[j][1]))
+            agreed = float(found[i][1] == true[j][1]) if true[j][1] else math.nan
+            self._pairs[kind].append((len(self._rows), distance, error, agreed))
         return len(found), len(true)
 
 

@@ -69,7 +69,9 @@ class Tally:
         self._sums[f"{task}.recall"] = matched, np.where(known, counts[:, 1], 0)
         self._sums[f"{task}.precision"] = matched, np.where(known, counts[:, 0], 0)
         self._sums[f"{task}.position_mae_m"] = np.bincount(frame, error, count), matched
-        self._sums[f"{task}.{label_accuracy}"] = np.bincount(frame, agreed, count), matched
+        told = np.isfinite(agreed)
+        right = np.bincount(frame, np.nan_to_num(agreed), count)
+        self._sums[f"{task}.{label_accuracy}"] = right, np.bincount(frame[told], minlength=count)
 
 
 def _spread(values: np.ndarray, known: np.ndarray) -> np.ndarray:
