@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="mmsense",
         description="MMSense for ROS 2: which beams to use, what is blocked, what moves and what people do, from camera, radar "
-        "and LiDAR. Only `demo` and `view --live` need ROS.",
+        "and LiDAR. Only `demo`, and --live of `evaluate` and `view`, need ROS.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for family in FAMILIES:
