@@ -49,12 +49,14 @@ def print_report(report: dict[str, Any]) -> None:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print both evaluations' figures, their difference and its interval."""
-    console, (one, other) = Console(), comparison.names
+    console, (one, other) = Console(width=WIDE), comparison.names
     console.print(
         f"{len(comparison.frames[0])} frames in both; intervals: {LEVEL:.0%} of {comparison.resamples} resamples, in blocks of "
         f"{comparison.block} consecutive frames"
     )
-    table = Table("figure", escape(one), escape(other), "difference", f"{LEVEL:.0%} interval", "", box=None, header_style="bold")
+    table = Table(
+        "figure", escape(one), escape(other), "difference", f"{LEVEL:.0%} interval", "", box=None, header_style="bold"
+    )
     for name, figure in comparison.figures.items():
         change, verdict = figure.difference, figure.verdict(name)
         interval = f"{change.low:+.3f} .. {change.high:+.3f}"
