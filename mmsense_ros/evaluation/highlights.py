@@ -41,8 +41,8 @@ def highlights(frames: Frames, count: int = SHOWN) -> tuple[np.ndarray, np.ndarr
         error = np.abs(frames.blockage[:, 0] - frames.blocked[:, 0])
     sure = frames.beam.max(axis=1)
     worst = _first(frames, np.lexsort((-sure, -error)), error, count)
-    best = _first(frames, np.lexsort((-sure, error)), error, count)
-    return best[~np.isin(best, worst)], worst
+    others = np.lexsort((-sure, error))
+    return _first(frames, others[~np.isin(others, worst)], error, count), worst
 
 
 def take(recording: Recording, frames: Frames, answers: Sequence[Sensing], overlay: Overlay, count: int) -> tuple[Shot, ...]:

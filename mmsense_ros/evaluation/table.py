@@ -61,7 +61,7 @@ def print_report(report: dict[str, Any]) -> None:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print both evaluations' figures, their difference and its interval."""
-    console, (one, other) = Console(), comparison.names
+    console, (one, other) = Console(width=WIDE), comparison.names
     console.print(
         f"{len(comparison.frames[0])} frames in both; intervals: {LEVEL:.0%} of {comparison.resamples} resamples, in blocks of "
         f"{comparison.block} consecutive frames"

@@ -11,6 +11,7 @@ from mmsense_ros.evaluation.frames import Frames
 #: Figures of which less is better, and of which neither is; of all others more is.
 LESS_IS_BETTER = ("power_loss_db", "set_size", "mae_db", "mae", "position_mae_m", "p50", "p95", "p99")
 NEUTRAL = ("coverage",)  # what was promised is best
+BLOCKAGE = ("blockage", "blockage_ahead")
 
 
 class Tally:
@@ -22,7 +23,7 @@ class Tally:
         self._rank("beam", Ranking.now(frames), frames.known)
         self._mean("beam.power_loss_db", losses(frames))
         self._rank("beam_ahead", Ranking.ahead(frames), frames.best_ahead >= 0)
-        for when, name in enumerate(("blockage", "blockage_ahead")):
+        for when, name in enumerate(BLOCKAGE):
             self._f1(f"{name}.f1", frames.blockage[:, when], frames.blocked[:, when])
         self._mean("pathloss.mae_db", np.abs(frames.pathloss - frames.true_pathloss))
         self._detections("objects", "object", frames.objects, "class_acc")
@@ -35,14 +36,19 @@ class Tally:
     def figures(self, rows: np.ndarray) -> dict[str, float]:
         """Figures by `task.name` of the frames `rows` (n,) int, each as often as it is named; NaN where undefined."""
         above, below = self._above[rows].sum(axis=0), self._below[rows].sum(axis=0)
-        found = {name: metrics.ratio(a, b) for name, a, b in zip(self._sums, above.tolist(), below.tolist())}
-        frames = self._frames
-        for when, name in enumerate(("blockage", "blockage_ahead")):
-            probability, truth = frames.blockage[rows, when], frames.blocked[rows, when]
-            known = np.isfinite(truth)
-            found[f"{name}.auroc"] = metrics.auroc(probability[known], truth[known])
-        latency = metrics.percentiles(frames.latency[rows])
+        found = {}
+        for name, a, b in zip(self._sums, above.tolist(), below.tolist()):
+            found[name] = metrics.ratio(a, b)
+            task, _, figure = name.partition(".")
+            if figure == "f1":
+                found[f"{task}.auroc"] = self._area(rows, BLOCKAGE.index(task))
+        latency = metrics.percentiles(self._frames.latency[rows])
         return found | {f"latency_ms.{name}": value for name, value in latency.items()}
+
+    def _area(self, rows: np.ndarray, when: int) -> float:
+        probability, truth = self._frames.blockage[rows, when], self._frames.blocked[rows, when]
+        known = np.isfinite(truth)
+        return metrics.auroc(probability[known], truth[known])
 
     def _rank(self, task: str, ranking: Ranking, known: np.ndarray) -> None:
         place = ranking.place

@@ -133,7 +133,8 @@ def _draw_coverage_by_size(figure: Figure, runs: Runs) -> None:
                 axis.text(
                     x, 0.03 if inside else y + 0.02, f"{n}", ha="center", color="white" if inside else MUTED, fontsize=8.5
                 )
-    _draw_promise(axis, runs)
+    if runs.promise is not None:
+        axis.axhline(runs.promise, color=MUTED, ls=DASHES, lw=1.2)
     axis.set(title="sets of that size that hold the best beam", xlabel="beams in the set", xlim=(-0.6, len(names) - 0.4))
     axis.set_xticks(np.arange(len(names)), names)
     axis.grid(visible=False, axis="x")
@@ -145,6 +146,8 @@ def _draw_coverage_by_size(figure: Figure, runs: Runs) -> None:
 def _draw_promise(axis: Axes, runs: Runs) -> None:
     if runs.promise is not None:
         axis.axhline(runs.promise, color=MUTED, ls=DASHES, lw=1.2)
+        place = axis.get_yaxis_transform()
+        axis.text(1, runs.promise - 0.015, "promised", transform=place, ha="right", va="top", color=MUTED, fontsize=8.5)
 
 
 def _no_power(frames: Frames) -> str:
@@ -177,13 +180,13 @@ RELIABILITY = Chart(
 )
 TRADE_OFF = Chart(
     "Coverage against set size",
-    "Curves show what sets of other sizes would have held, dots what was swept; dots belong on or above the promise (dashed).",
+    "Curves show what smaller and larger sets would have held, dots what was swept: they belong where the promise is kept.",
     _draw_trade_off,
     _no_power,
 )
 COVERAGE_BY_SIZE = Chart(
-    "Is the promise kept at every size?",
-    "Bars that fall short of the dashed line are sizes that promise too much; the number of frames stands in the bar.",
+    "Coverage by set size",
+    "Sets of every size, small ones too, should hold the best beam as often as promised; numbers are of frames.",
     _draw_coverage_by_size,
     _no_power,
 )

@@ -28,6 +28,7 @@ DASHES = (0, (3, 2))
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mmsense",  # the same figures give the same file
+    "text.parse_math": False,  # a dollar in the name of a bag is a dollar
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": RULE,
@@ -73,8 +74,9 @@ class Runs:
         return next(iter(self.frames.values())) if len(self.frames) == 1 else None
 
     def __iter__(self) -> Iterator[tuple[str, Frames, str]]:
-        """Name, frames and colour of each."""
-        return ((name, frames, colour) for (name, frames), colour in zip(self.frames.items(), COLOURS))
+        """Name, frames and colour of each; the name so that legends, which leave out what begins with "_", show it."""
+        shown = ((f" {name}" if name.startswith("_") else name, frames) for name, frames in self.frames.items())
+        return ((name, frames, colour) for (name, frames), colour in zip(shown, COLOURS))
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def comparison_page(comparison: Comparison) -> str:
 def _tile(figure: Difference, label: str, factor: float, unit: str) -> Tile:
     change = figure.difference
     values = [_signed(factor * value, 1 if factor > 1 else 2) for value in (change.value, change.low, change.high)]
-    return Tile(label, values[0], unit, f"{LEVEL:.0%}: {values[1]} … {values[2]}")
+    return Tile(label, values[0], unit, f"{100 * LEVEL:.0f}\u00a0%: {values[1]} … {values[2]}")
 
 
 def _table(comparison: Comparison) -> str:

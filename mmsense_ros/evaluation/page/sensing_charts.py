@@ -74,7 +74,7 @@ def _draw_timeline(figure: Figure, runs: Runs) -> None:
         _draw_stretch(loss, gates, part)
         if len(stretches) <= NAMED:
             place = loss.get_xaxis_transform()
-            loss.text(part.seconds[0], 1.05, part.name, transform=place, color=INK, fontsize=9, parse_math=False)
+            loss.text(part.seconds[0], 1.05, part.name, transform=place, color=INK, fontsize=9)
     if not runs.single.known.any():
         loss.text(0.5, 0.5, "no beam power was recorded", transform=loss.transAxes, ha="center", va="center", color=MUTED)
     for axis in (loss, gates):
