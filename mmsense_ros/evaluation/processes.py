@@ -24,7 +24,8 @@ LOOK = 0.2  #: [s] between two looks at how far the workers are
 def here(plan: Plan, jobs: Sequence[Job], progress: Progress, workers: int = 0) -> list[Part]:
     """One after another in this process, or in `workers` of them (0: one a core at most), which share the cores evenly.
 
-    Workers are spawned: a script calls this under `if __name__ == "__main__":`. Their number changes no answer.
+    Workers are spawned: a script calls this under `if __name__ == "__main__":`. Their number changes no answer, but engines add up
+    in another order with more threads: name `threads` where the last digits count.
     """
     cores = sorted(numbers(plan.engine.cores) if plan.engine.cores else os.sched_getaffinity(0))
     workers = min(workers or max(len(cores) // (plan.engine.threads or 1), 1), len(jobs))
