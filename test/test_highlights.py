@@ -22,10 +22,12 @@ def test_by_the_power_that_was_lost():
     assert worst.tolist() == [4, 1] and best.tolist() == [0, 3]
 
 
-def test_at_most_one_a_second_and_none_twice():
-    frames = small_frames([3] * 12, [3, 7, 6, *[4] * 9])  # at 10 Hz from 0.1 s on
+def test_a_second_apart_and_none_twice():
+    frames = small_frames([3] * 13, [3, 7, 6, *[4] * 10])  # at 10 Hz
     best, worst = highlights(frames)
-    assert worst.tolist() == [1, 9] and best.tolist() == [0, 10]
+    assert worst.tolist() == [1, 11] and best.tolist() == [0, 10]
+    other = small_frames([3], [5], "other")
+    assert highlights(Frames.joined([frames, other]))[1].tolist() == [1, 13, 11]  # of another scenario, so never too close
     best, worst = highlights(small_frames([3], [3]))
     assert worst.tolist() == [0] and best.tolist() == []
 

@@ -16,7 +16,7 @@ from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import NANOSECONDS
 
 SHOWN = 4  #: how many best and how many worst moments a report shows
-APART = NANOSECONDS  #: of each such stretch at most one moment is shown, or a bad second would be all that is
+APART = NANOSECONDS  #: moments are no closer to one another, or a bad second would be all that is shown
 WIDTH, QUALITY = 960, 80  #: [px] and JPEG's measure
 
 
@@ -53,13 +53,13 @@ def take(recording: Recording, frames: Frames, answers: Sequence[Sensing], overl
 
 
 def _first(frames: Frames, order: np.ndarray, error: np.ndarray, count: int) -> np.ndarray:
-    """The first rows of `order` whose error is known, at most one a stretch."""
-    rows, seen = [], set()
-    for row in order[np.isfinite(error[order])]:
-        stretch = frames.scenario[row], frames.stamp[row] // APART
-        if len(rows) < count and stretch not in seen:
-            rows.append(row)
-            seen.add(stretch)
+    """The first rows of `order` whose error is known, none close to one before it."""
+    rows: list[int] = []
+    left = order[np.isfinite(error[order])]
+    while len(left) and len(rows) < count:
+        rows.append(left[0])
+        close = (frames.scenario[left] == frames.scenario[left[0]]) & (abs(frames.stamp[left] - frames.stamp[left[0]]) < APART)
+        left = left[~close]
     return np.array(rows, int)
 
 

@@ -17,6 +17,7 @@ from mmsense_ros.evaluation.page.chart import BLUE, DASHES, MUTED, ORANGE, PURPL
 
 TRIES = np.arange(1, 16)  #: how many beams the top-k curve tries
 FURTHEST_LOSS = 12.0  #: [dB] where the loss curve ends
+RAREST = 0.01  #: probabilities given in a smaller part of the frames show nothing but chance
 SIZES = np.array([1, 2, 4, 6, 9, 13, 20, 65536])  #: bins of set sizes, the last one open
 
 
@@ -101,9 +102,10 @@ def _draw_reliability(figure: Figure, runs: Runs) -> None:
 
 
 def _draw_bins(axis: Axes, name: str, colour: str, bins: curves.Reliability) -> None:
-    axis.plot(bins.said, bins.true, color=colour, lw=1.4, alpha=0.6)
-    area = 14 + 110 * bins.count / bins.count.sum()
-    axis.scatter(bins.said, bins.true, area, colour, lw=0, label=f"{name}, off by {100 * bins.error:.0f} %", zorder=3)
+    share = bins.count / bins.count.sum()
+    said, true, share = (values[share >= RAREST] for values in (bins.said, bins.true, share))
+    axis.plot(said, true, color=colour, lw=1.4, alpha=0.6)
+    axis.scatter(said, true, 14 + 110 * share, colour, lw=0, label=f"{name}, off by {100 * bins.error:.0f} %", zorder=3)
 
 
 def _draw_trade_off(figure: Figure, runs: Runs) -> None:
@@ -135,7 +137,8 @@ def _draw_coverage_by_size(figure: Figure, runs: Runs) -> None:
                 )
     if runs.promise is not None:
         axis.axhline(runs.promise, color=MUTED, ls=DASHES, lw=1.2)
-    axis.set(title="sets of that size that hold the best beam", xlabel="beams in the set", xlim=(-0.6, len(names) - 0.4))
+    words = "sets of that size that hold the best beam" + (" (frames in white)" if runs.single is not None else "")
+    axis.set(title=words, xlabel="beams in the set", xlim=(-0.6, len(names) - 0.4))
     axis.set_xticks(np.arange(len(names)), names)
     axis.grid(visible=False, axis="x")
     percent(axis, "y")
@@ -174,7 +177,7 @@ CONFUSION = Chart(
 )
 RELIABILITY = Chart(
     "Reliability of probabilities",
-    "On the dashed line probabilities mean what they say; below it the model is too sure; large dots stand for many frames.",
+    "On the dashed line probabilities mean what they say, below it the model is too sure; large dots stand for many frames.",
     _draw_reliability,
     _no_power,
 )
@@ -186,7 +189,7 @@ TRADE_OFF = Chart(
 )
 COVERAGE_BY_SIZE = Chart(
     "Coverage by set size",
-    "Sets of every size, small ones too, should hold the best beam as often as promised; numbers are of frames.",
+    "Sets of every size, small ones too, should hold the best beam as often as was promised.",
     _draw_coverage_by_size,
     _no_power,
 )

@@ -17,9 +17,7 @@ from mmsense_ros.evaluation.page.document import Tile, chart_card, document, pic
 from mmsense_ros.snapshot import NANOSECONDS
 
 BEAM_CHARTS = (beam.TOP_K, beam.LOSS, beam.CONFUSION, beam.RELIABILITY, beam.TRADE_OFF, beam.COVERAGE_BY_SIZE)
-MOMENTS = (
-    "Boxes, people and the fan of beams are what was answered, in the picture and from above; at most one moment a second."
-)
+MOMENTS = "Boxes, people and the fan of beams are what was answered, in the picture and from above; moments lie a second apart or more."
 SENSING_CHARTS = (sensing.ROC, sensing.POSITION, sensing.LATENCY, sensing.TIMELINE)
 #: Columns of the tables: heading, where the figure stands in a report, how it is written.
 COLUMNS = (
@@ -52,7 +50,7 @@ def report_page(frames: Frames, report: Mapping[str, Any], shots: Iterable[Shot]
     parts = [
         tiles(headlines(report, frames.beam.shape[1])),
         section("Which beam", (chart_card(chart, runs) for chart in BEAM_CHARTS)),
-        section("What is on the street, and what it took", (chart_card(chart, runs) for chart in SENSING_CHARTS)),
+        section("What is sensed, and how fast", (chart_card(chart, runs) for chart in SENSING_CHARTS)),
     ]
     best, worst = highlights(frames)
     taken = {(shot.scenario, shot.stamp): shot for shot in shots}
@@ -93,15 +91,9 @@ def headlines(report: Mapping[str, Any], beams: int) -> list[Tile]:
         ahead = tasks["beam_ahead"]
         note = f"{100 * ahead['coverage']:.0f} % in {ahead['set_size']:.1f} beams swept"
         found.append(Tile("Best beam first, at the horizon", f"{100 * ahead['top1']:.1f}", "%", note))
-    if "blockage" in tasks:
-        blockage = tasks["blockage"]
+    if (blockage := tasks.get("blockage")) and blockage["auroc"] is not None:
         found.append(
-            Tile(
-                "Blockage, area under ROC",
-                _written(blockage["auroc"], "{:.3f}"),
-                "",
-                f"F1 {_written(blockage['f1'], '{:.2f}')}",
-            )
+            Tile("Blockage, area under ROC", f"{blockage['auroc']:.3f}", "", f"F1 {_written(blockage['f1'], '{:.2f}')}")
         )
     if "pathloss" in tasks:
         found.append(Tile("Path loss error", f"{tasks['pathloss']['mae_db']:.1f}", "dB", "mean, absolute"))

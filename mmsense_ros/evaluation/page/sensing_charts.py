@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from mmsense_ros.evaluation import curves
 from mmsense_ros.evaluation.frames import Frames
@@ -46,6 +47,8 @@ def _draw_position(figure: Figure, runs: Runs) -> None:
                 axis.plot(middle[held], quartiles[held, 1], color=shade, marker="o", ms=4, label=f"{words} ({count.sum()})")
     axis.set(title="error on the ground [m]", xlabel="distance from the array [m]")
     axis.set_ylim(bottom=0)
+    axis.set_xlim(left=0)
+    axis.xaxis.set_major_locator(MultipleLocator(10))
     axis.legend(loc="upper left")
 
 
