@@ -87,6 +87,9 @@ def bar(bench: Bench) -> str:
     for words, (limits, figure, digits) in asked.items():
         values = [figure(*seed) for seed in zip(all_sensors, limit, worst)]
         lines.append(f"| {words} | {limits} | {np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f} |")
+    met = [seed["dba"] / ideal["dba"] for seed, ideal in zip(_oracles(bench)["in_sight"], limit)]
+    words = "beam DBA of an oracle that knows what was in sight within 4 s, part of the oracle's"
+    lines.append(f"| {words} | | {np.mean(met):.3f} ± {np.std(met, ddof=1):.3f} |")
     parameters, flops = _size(bench.folder(name))
     return "\n".join(
         [*lines, f"| parameters (10^6) | <= 10 | {parameters / 1e6:.2f} |", f"| GFLOP a snapshot | <= 3 | {flops / 1e9:.2f} |"]
