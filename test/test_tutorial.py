@@ -101,12 +101,16 @@ def run(text: str) -> None:
 
 
 @each("test_it_works")
-def test_it_works(command: Command, clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_works(command: Command, clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     if not installed(command):
         pytest.skip(f"{NEEDS[command.section]} is not installed")
     monkeypatch.chdir(clone.folder)
     clone.type(command)
     words = command.words
+    if "--inspect" in words:  # the next command is what it proposed
+        options = COMMANDS[command.number + 2].text.partition("--topic")[2].partition("--calibration")[0]
+        assert options.strip() in " ".join(capsys.readouterr().out.split())
+        return
     left = Path(words[words.index("--out") + 1] if "--out" in words else words[2] if words[1] == "simulate" else words[-1])
     assert left.is_file() or any(left.iterdir())
     for promised in re.findall(rf"`({re.escape(str(left))}/[\w.]+)`", PAGE):
