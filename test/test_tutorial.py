@@ -52,8 +52,8 @@ class Clone:
         small_deepsense.scenario(folder / "scenario9")
         for name, text in FILES.items():
             for long, short in SMALLER.items():
-                assert f" {long}\n" in f" {text}" or f" {long} " in text, f"{name} does not say {long}"
-                text = re.sub(rf"\b{long}\b", short, text)
+                text, count = re.subn(rf"\b{long}\b", short, text)
+                assert count == 1, f"{name} does not say {long}"
             (folder / name).write_text(text)
 
     def type(self, command: Command) -> None:

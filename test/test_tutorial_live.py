@@ -29,7 +29,7 @@ def test_it_works_over_dds(command: Command, ros_environment: dict[str, str], tm
     write_bag(tmp_path / "street", (20,) * 20)
     typed = [sys.executable, "-m", "mmsense_ros.cli", *command.words[1:]]
     environment = ros_environment | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(typed, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(typed, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "live" / "summary.json").is_file()
 
