@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,8 @@ PARROT = (sys.executable, str(HERE / "parrot_node.py"), "0")
 
 
 def start(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess:
-    environment = environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    paths = os.pathsep.join(filter(None, (str(HERE), environment.get("PYTHONPATH"))))
+    environment = environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=110, check=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ sys.exit(cli.main(["evaluate", *sys.argv[3:], "--live", "--out", sys.argv[1], "-
 
 def evaluate(environment: dict[str, str], out: Path, topic: str, *bags: Path) -> subprocess.CompletedProcess:
     words = [sys.executable, "-c", AROUND.format(node=str(HERE / "parrot_node.py")), str(out), topic, *map(str, bags)]
-    environment = environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    paths = os.pathsep.join(filter(None, (str(HERE), environment.get("PYTHONPATH"))))
+    environment = environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=110, check=False)
 
 

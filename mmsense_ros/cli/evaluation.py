@@ -38,7 +38,12 @@ def offer(commands: argparse._SubParsersAction) -> None:
     add("--topic", action="append", default=[], type=_pair, metavar="INPUT=TOPIC", help=TOPIC)
     add("--truth", type=Path, metavar="JSONL", help=TRUTH)
     add("--overlay", action="store_true", help="also draw what was sensed: overlay.mp4 beside the report")
-    add("--workers", type=positive(int), default=0, help="bags at once, each in a process (default: as the cores allow)")
+    add(
+        "--workers",
+        type=positive(int),
+        default=0,
+        help="bags at once, each in a process (default: as the cores allow); give --threads too where the last digits count",
+    )
     add("--ray", metavar="ADDRESS", help="on a Ray cluster instead: local, auto (the one running here) or host:port")
     add("--live", action="store_true", help="through DDS and the node, in real time, compared with the same offline; needs ROS")
     words = "which drive-bys to learn baselines from, if the bags hold beam powers but no sensor (default: %(default)s)"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
+from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import Synchronized
@@ -23,7 +24,8 @@ LOOK = 0.2  #: [s] between two looks at how far the workers are
 def here(plan: Plan, jobs: Sequence[Job], progress: Progress, workers: int = 0) -> list[Part]:
     """One after another in this process, or in `workers` of them (0: one a core at most), which share the cores evenly.
 
-    Workers are spawned: a script calls this under `if __name__ == "__main__":`. Their number changes no answer.
+    Workers are spawned: a script calls this under `if __name__ == "__main__":`. Their number changes no answer, but engines add up
+    in another order with more threads: name `threads` where the last digits count.
     """
     cores = sorted(numbers(plan.engine.cores) if plan.engine.cores else os.sched_getaffinity(0))
     workers = min(workers or max(len(cores) // (plan.engine.threads or 1), 1), len(jobs))
@@ -53,7 +55,7 @@ def here(plan: Plan, jobs: Sequence[Job], progress: Progress, workers: int = 0) 
 def shares(cores: Sequence[int], workers: int) -> list[str]:
     """The cores of each worker, as evenly as they can be shared; where there are too few, all of them for everyone."""
     cuts = [k * len(cores) // workers for k in range(workers + 1)]
-    return [",".join(map(str, cores[a:b] or cores)) for a, b in zip(cuts, cuts[1:])]
+    return [",".join(map(str, cores[a:b] or cores)) for a, b in pairwise(cuts)]
 
 
 def _await(futures: list[Future[Part]], look: Callable[[], None]) -> None:
