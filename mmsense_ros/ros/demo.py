@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
@@ -18,7 +20,15 @@ from rclpy.node import Node
 from rich.console import Console
 from rich.live import Live
 
-from mmsense_ros.data.recording import Recording
+from mmsense_ros.data.recording import (
+    CAMERA_INFO,
+    INSTRUCTION,
+    TF_STATIC,
+    TRUTH_NOISE_FREE,
+    TRUTH_POWER,
+    TRUTH_SENSING,
+    Recording,
+)
 from mmsense_ros.engine import SHIPPED_MODEL
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.evaluation.report import Score
@@ -29,11 +39,23 @@ from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.demo_pictures import draw_pictures
 from mmsense_ros.ros.demo_table import live_table
 from mmsense_ros.ros.player import Player
-from mmsense_ros.ros.process import RESULTS, NodeFailed, alone, await_node, check_alive, end_of, node_process, spin_for
+from mmsense_ros.ros.process import (
+    RESULTS,
+    NodeFailed,
+    alone,
+    await_node,
+    check_alive,
+    end_of,
+    node_process,
+    recorder_process,
+    spin_for,
+)
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA, MODALITIES
 
+RECORDING = "recording"
+TRUTH = (TRUTH_POWER, TRUTH_NOISE_FREE, TRUTH_SENSING)
 SEED = 3001  #: of the street that is simulated; training never sees it
 LAST_WORDS = 1.5  #: [s] after the last message, for the last results and a last /diagnostics
 TABLE_PERIOD = 0.25  #: [s]
@@ -57,10 +79,11 @@ class Heard:
         self.diagnostics.update({s.name: {entry.key: entry.value for entry in s.values} for s in message.status})
 
 
-def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "") -> int:
+def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "", record: bool = False) -> int:
     """Show `seconds` of `bag`, or of a street simulated for it; 0, or 1 if the node failed.
 
-    Leaves in `out`: summary.json, overlay.png, overlay.gif, calibration.yaml and node.log. Raises BagError, ModelError.
+    Leaves in `out`: summary.json, overlay.png, overlay.gif, calibration.yaml, node.log and, if told to `record`, recording/: a
+    rosbag2 of what went in, what came out and the truth. Raises BagError, ModelError.
     """
     console = Console(stderr=True)
     card = ModelCard.load(model or SHIPPED_MODEL)
@@ -76,8 +99,13 @@ def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "") -> 
         console.print(f"replaying {recording.bag.path} over DDS, domain {os.environ['ROS_DOMAIN_ID']}; the node's log is {log}")
         try:
             settings = {"calibration": calibration.resolve()} | ({"model": Path(model).resolve()} if model else {})
-            with node_process(settings, log) as process:
-                heard = _replay(recording, process, seconds, console)
+            with ExitStack() as stack:
+                processes = [stack.enter_context(node_process(settings, log))]
+                if record:
+                    shutil.rmtree(out / RECORDING, ignore_errors=True)
+                    recorder = recorder_process(out / RECORDING, _recorded(recording), calibration, log)
+                    processes.append(stack.enter_context(recorder))
+                heard = _replay(recording, processes, seconds, console)
             summary = _summary(recording, heard)
         except NodeFailed as failure:
             console.print(f"mmsense demo: {failure}; {log} ends:\n{end_of(log)}", markup=False)
@@ -103,18 +131,19 @@ def _simulated(out: Path, seconds: float) -> Path:
         return simulate(bag, seconds=seconds, seed=SEED, storage="mcap", progress=report)
 
 
-def _replay(recording: Recording, process: Popen, seconds: float, console: Console) -> Heard:
-    """Play the bag to the node and listen; in this thread alone."""
+def _replay(recording: Recording, processes: Sequence[Popen], seconds: float, console: Console) -> Heard:
+    """Play the bag to the node, and to the recorder if there is one, and listen; in this thread alone."""
     heard = Heard()
     rclpy.init(args=[])
     node, executor = Node("mmsense_demo"), SingleThreadedExecutor()
     executor.add_node(node)
     node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), RESULTS, heard.sensing, 100)
     node.create_subscription(DiagnosticArray, "/diagnostics", heard.report, 10)
-    player = Player(node, recording.bag.path, leave_out=_unheard(recording))
+    record = len(processes) > 1
+    player = Player(node, recording.bag.path, set(recording.bag.types) - _played(recording, record), clock=record)
     try:
         sensors = {topic: player.publishers[topic] for name, topic in recording.topics.items() if name in MODALITIES}
-        await_node(node, executor, sensors, process)
+        await_node(node, executor, sensors, *processes)
         with Live(live_table(None, {}), console=console, auto_refresh=False) as live:
             shown = 0.0
             for entry in player.play(seconds, lambda left: executor.spin_once(timeout_sec=left)):
@@ -122,7 +151,7 @@ def _replay(recording: Recording, process: Popen, seconds: float, console: Conso
                 if time.monotonic() - shown > TABLE_PERIOD:
                     shown = time.monotonic()
                     live.update(live_table(next(reversed(heard.results.values()), None), heard.diagnostics), refresh=True)
-                    check_alive(process)
+                    check_alive(*processes)
         spin_for(LAST_WORDS, executor)
     finally:
         player.close()
@@ -132,10 +161,15 @@ def _replay(recording: Recording, process: Popen, seconds: float, console: Conso
     return heard
 
 
-def _unheard(recording: Recording) -> set[str]:
-    """Topics that are not for the node: truth, and sources of a sensor that are not the chosen one."""
-    wanted = {*recording.topics.values(), "/camera/camera_info", "/instruction", "/tf_static"}
-    return set(recording.bag.types) - wanted
+def _played(recording: Recording, record: bool) -> set[str]:
+    """Topics for the node: of each sensor's sources only the chosen one; and the truth, if somebody records it."""
+    return {*recording.topics.values(), CAMERA_INFO, INSTRUCTION, TF_STATIC, *(TRUTH if record else ())}
+
+
+def _recorded(recording: Recording) -> list[str]:
+    """Topics that are recorded."""
+    played = _played(recording, record=True) & set(recording.bag.types)
+    return sorted({*played, RESULTS, "/sense/beam", "/sense/markers", "/diagnostics"})
 
 
 def _summary(recording: Recording, heard: Heard) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import remove_ros_args
@@ -21,19 +21,21 @@ from rclpy.utilities import remove_ros_args
 from mmsense_ros.data.rosbag import BagMessage, BagReader
 from mmsense_ros.errors import MMSenseError
 from mmsense_ros.ros.dds import use_profile
+from mmsense_ros.ros.process import spin_for
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.snapshot import NANOSECONDS
 
 LATCHED = ("/tf_static", "/instruction")
 DEPTH = 10
 PATIENCE, SETTLE = 30.0, 1.0  #: [s] longest wait for somebody who listens, and then for others
-CLOCK_PERIOD = 0.01  #: [s] of /clock
+CLOCK_PERIOD, EARLY_PERIOD = 0.01, 0.1  #: [s] of /clock, and of what it says before the replay
 
 
 class Player:
     """Publishes a bag's messages as they were recorded, byte for byte. Raises BagError.
 
-    `leave_out` names topics to skip; with `clock`, /clock tells the log time of what is being published.
+    `leave_out` names topics to skip; with `clock`, /clock tells the log time of what is being published, and while `node` is spun
+    before that, the first one.
     """
 
     def __init__(self, node: Node, bag: Path, leave_out: Collection[str] = (), clock: bool = False) -> None:
@@ -50,8 +52,8 @@ class Player:
                 continue
             durability = DurabilityPolicy.TRANSIENT_LOCAL if topic in LATCHED else DurabilityPolicy.VOLATILE
             self.publishers[topic] = node.create_publisher(kind, topic, QoSProfile(depth=DEPTH, durability=durability))
-
         self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", DEPTH) if clock else None
+        self._early = node.create_timer(EARLY_PERIOD, lambda: self._tell(self._reader.start))
 
     def heard(self, topic: str) -> bool:
         """Whether somebody subscribes to `topic`."""
@@ -67,6 +69,7 @@ class Player:
 
         `wait(seconds)` may do other things meanwhile and return early.
         """
+        self._early.cancel()
         start, began = self._reader.start, time.monotonic()
         stop = self._reader.end if seconds == float("inf") else start + int(seconds * NANOSECONDS)
         for entry in self._reader.messages(self.publishers, start, stop + 1):
@@ -74,6 +77,7 @@ class Player:
             while (early := due - time.monotonic()) > 0:
                 self._tell(entry.log_time - int(early * NANOSECONDS))
                 wait(min(early, CLOCK_PERIOD) if self._clock else early)
+            self._tell(entry.log_time)
             self.publishers[entry.topic].publish(bytes(entry.data))
             yield entry
 
@@ -99,11 +103,13 @@ def main(arguments: list[str] | None = None) -> int:
     use_profile()
     try:
         rclpy.init(args=words)
-        player = Player(rclpy.create_node("player"), options.bag, clock=options.clock)
+        node, executor = rclpy.create_node("player"), SingleThreadedExecutor()
+        executor.add_node(node)
+        player = Player(node, options.bag, clock=options.clock)
         began = time.monotonic()
         while not player.anybody and time.monotonic() - began < PATIENCE:
-            time.sleep(0.1)
-        time.sleep(SETTLE)
+            spin_for(0.1, executor)
+        spin_for(SETTLE, executor)
         for _ in player.play():
             pass
         player.close()

@@ -1,4 +1,4 @@
-"""The node in a process of its own, as launch would start it: for the demo and the benchmark, which feed it and listen."""
+"""The node, and what records it, in processes of their own, as launch would start them: for those who feed the node and listen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,37 @@ from typing import Any
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-
 RESULTS = "/sense/sensing"
 NODE = (sys.executable, "-m", "mmsense_ros.ros.node")
+RECORDER = (sys.executable, "-m", "mmsense_ros.ros.recorder")
 START_LIMIT, END_LIMIT = 90.0, 15.0  #: [s] for the node to become active, and to end
 
 
 class NodeFailed(Exception):
-    """The node ended, never listened or never answered."""
+    """The node, or the recorder, ended, never listened or never answered."""
 
 
 @contextmanager
 def node_process(settings: Mapping[str, Any], log: Path) -> Iterator[subprocess.Popen]:
-    """The node with the parameters `settings`, its output in `log`; ended by SIGINT, as a user would. Raises NodeFailed if it fails."""
+    """The node with the parameters `settings`, its output in the new `log`. Raises NodeFailed if it fails."""
+    log.unlink(missing_ok=True)
     words = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
-    command = [*NODE, "--ros-args", *words]
-    with log.open("w") as sink:
+    with _process([*NODE, "--ros-args", *words], log) as process:
+        yield process
+
+
+@contextmanager
+def recorder_process(bag: Path, topics: Iterable[str], calibration: Path, log: Path) -> Iterator[subprocess.Popen]:
+    """The recorder of `topics` by the time of /clock, its output added to `log`. Raises NodeFailed if it fails."""
+    words = [str(bag), *topics, "--calibration", str(calibration), "--ros-args", "-p", "use_sim_time:=true"]
+    with _process([*RECORDER, *words], log) as process:
+        yield process
+
+
+@contextmanager
+def _process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen]:
+    """Ended by SIGINT, as a user would."""
+    with log.open("a") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONSAFEPATH": "1"})
         try:
             yield process
@@ -43,7 +58,7 @@ def node_process(settings: Mapping[str, Any], log: Path) -> Iterator[subprocess.
                 process.kill()
                 process.wait()
     if process.returncode:
-        raise NodeFailed(f"the node ended with exit code {process.returncode}")
+        raise NodeFailed(f"{_who(process)} ended with exit code {process.returncode}")
 
 
 def alone() -> None:
@@ -52,11 +67,16 @@ def alone() -> None:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 
 
-def await_node(node: Node, executor: SingleThreadedExecutor, topics: Mapping[str, Any], process: subprocess.Popen) -> None:
-    """Until the node hears all of `topics` (name -> publisher) and offers RESULTS. Raises NodeFailed."""
-    limit = time.monotonic() + START_LIMIT
-    while not (all(p.get_subscription_count() for p in topics.values()) and node.count_publishers(RESULTS)):
-        check_alive(process)
+def await_node(node: Node, executor: SingleThreadedExecutor, topics: Mapping[str, Any], *processes: subprocess.Popen) -> None:
+    """Until each process, of which the first is the node, hears all of `topics` (name -> publisher), and the others RESULTS too, which
+    the node offers and `node` hears. Raises NodeFailed."""
+    limit, heard = time.monotonic() + START_LIMIT, len(processes)
+    while not (
+        all(publisher.get_subscription_count() >= heard for publisher in topics.values())
+        and node.count_publishers(RESULTS)
+        and node.count_subscribers(RESULTS) >= heard
+    ):
+        check_alive(*processes)
         if time.monotonic() > limit:
             raise NodeFailed(f"the node did not listen to {', '.join(topics)} within {START_LIMIT:.0f} s")
         spin_for(0.1, executor)
@@ -69,10 +89,15 @@ def spin_for(seconds: float, executor: SingleThreadedExecutor) -> None:
         executor.spin_once(timeout_sec=left)
 
 
-def check_alive(process: subprocess.Popen) -> None:
-    """Raises NodeFailed if the process has ended."""
-    if process.poll() is not None:
-        raise NodeFailed(f"the node ended with exit code {process.returncode} before it was asked to")
+def check_alive(*processes: subprocess.Popen) -> None:
+    """Raises NodeFailed if one has ended."""
+    for process in processes:
+        if process.poll() is not None:
+            raise NodeFailed(f"{_who(process)} ended with exit code {process.returncode} before it was asked to")
+
+
+def _who(process: subprocess.Popen) -> str:
+    return "the recorder" if tuple(process.args[:3]) == RECORDER else "the node"
 
 
 def end_of(log: Path, lines: int = 20) -> str:
