@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import rclpy
@@ -42,6 +41,7 @@ from mmsense_ros.ros.player import Player
 from mmsense_ros.ros.process import (
     RESULTS,
     NodeFailed,
+    Process,
     alone,
     await_node,
     check_alive,
@@ -82,11 +82,13 @@ class Heard:
 def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "", record: bool = False) -> int:
     """Show `seconds` of `bag`, or of a street simulated for it; 0, or 1 if the node failed.
 
-    Leaves in `out`: summary.json, overlay.png, overlay.gif, calibration.yaml, node.log and, if told to `record`, recording/: a
-    rosbag2 of what went in, what came out and the truth. Raises BagError, ModelError.
+    Leaves in `out`: summary.json, overlay.png, overlay.gif, calibration.yaml, node.log and, if told to `record`, recording/ (a
+    rosbag2 of what went in, what came out and the truth) and recorder.log. Raises BagError, ConfigError, ModelError.
     """
     console = Console(stderr=True)
     card = ModelCard.load(model or SHIPPED_MODEL)
+    if record and bag and bag.resolve() == (out / RECORDING).resolve():
+        raise ConfigError(f"{bag} would be recorded over while it is replayed; choose another folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -103,7 +105,7 @@ def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "", rec
                 processes = [stack.enter_context(node_process(settings, log))]
                 if record:
                     shutil.rmtree(out / RECORDING, ignore_errors=True)
-                    recorder = recorder_process(out / RECORDING, _recorded(recording), calibration, log)
+                    recorder = recorder_process(out / RECORDING, _recorded(recording), calibration, out / "recorder.log")
                     processes.append(stack.enter_context(recorder))
                 heard = _replay(recording, processes, seconds, console)
             summary = _summary(recording, heard)
@@ -131,7 +133,7 @@ def _simulated(out: Path, seconds: float) -> Path:
         return simulate(bag, seconds=seconds, seed=SEED, storage="mcap", progress=report)
 
 
-def _replay(recording: Recording, processes: Sequence[Popen], seconds: float, console: Console) -> Heard:
+def _replay(recording: Recording, processes: Sequence[Process], seconds: float, console: Console) -> Heard:
     """Play the bag to the node, and to the recorder if there is one, and listen; in this thread alone."""
     heard = Heard()
     rclpy.init(args=[])

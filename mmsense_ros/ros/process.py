@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,40 +25,47 @@ class NodeFailed(Exception):
     """The node, or the recorder, ended, never listened or never answered."""
 
 
-@contextmanager
-def node_process(settings: Mapping[str, Any], log: Path) -> Iterator[subprocess.Popen]:
-    """The node with the parameters `settings`, its output in the new `log`. Raises NodeFailed if it fails."""
-    log.unlink(missing_ok=True)
+class Process(subprocess.Popen):
+    """A running `command`, called `name`, its output in `log`."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name, self.log = name, log
+        with log.open("w") as sink:
+            super().__init__(command, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONSAFEPATH": "1"})
+
+    def failure(self) -> NodeFailed:
+        """That it ended, and what it said last."""
+        return NodeFailed(f"{self.name} ended with exit code {self.returncode}: {end_of(self.log, lines=1)}")
+
+
+def node_process(settings: Mapping[str, Any], log: Path) -> AbstractContextManager[Process]:
+    """The node with the parameters `settings`, its output in `log`. Raises NodeFailed if it fails."""
     words = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
-    with _process([*NODE, "--ros-args", *words], log) as process:
-        yield process
+    return _running("the node", [*NODE, "--ros-args", *words], log)
 
 
-@contextmanager
-def recorder_process(bag: Path, topics: Iterable[str], calibration: Path, log: Path) -> Iterator[subprocess.Popen]:
-    """The recorder of `topics` by the time of /clock, its output added to `log`. Raises NodeFailed if it fails."""
+def recorder_process(bag: Path, topics: Iterable[str], calibration: Path, log: Path) -> AbstractContextManager[Process]:
+    """The recorder of `topics` by the time of /clock, its output in `log`. Raises NodeFailed if it fails."""
     words = [str(bag), *topics, "--calibration", str(calibration), "--ros-args", "-p", "use_sim_time:=true"]
-    with _process([*RECORDER, *words], log) as process:
-        yield process
+    return _running("the recorder", [*RECORDER, *words], log)
 
 
 @contextmanager
-def _process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen]:
+def _running(name: str, command: Sequence[str], log: Path) -> Iterator[Process]:
     """Ended by SIGINT, as a user would."""
-    with log.open("a") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONSAFEPATH": "1"})
+    process = Process(name, command, log)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
         try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            try:
-                process.wait(END_LIMIT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(END_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
     if process.returncode:
-        raise NodeFailed(f"{_who(process)} ended with exit code {process.returncode}")
+        raise process.failure()
 
 
 def alone() -> None:
@@ -67,7 +74,7 @@ def alone() -> None:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 
 
-def await_node(node: Node, executor: SingleThreadedExecutor, topics: Mapping[str, Any], *processes: subprocess.Popen) -> None:
+def await_node(node: Node, executor: SingleThreadedExecutor, topics: Mapping[str, Any], *processes: Process) -> None:
     """Until each process, of which the first is the node, hears all of `topics` (name -> publisher), and the others RESULTS too, which
     the node offers and `node` hears. Raises NodeFailed."""
     limit, heard = time.monotonic() + START_LIMIT, len(processes)
@@ -89,17 +96,13 @@ def spin_for(seconds: float, executor: SingleThreadedExecutor) -> None:
         executor.spin_once(timeout_sec=left)
 
 
-def check_alive(*processes: subprocess.Popen) -> None:
+def check_alive(*processes: Process) -> None:
     """Raises NodeFailed if one has ended."""
     for process in processes:
         if process.poll() is not None:
-            raise NodeFailed(f"{_who(process)} ended with exit code {process.returncode} before it was asked to")
-
-
-def _who(process: subprocess.Popen) -> str:
-    return "the recorder" if tuple(process.args[:3]) == RECORDER else "the node"
+            raise process.failure()
 
 
 def end_of(log: Path, lines: int = 20) -> str:
-    """The last of what the node said."""
+    """The last of what a process said."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

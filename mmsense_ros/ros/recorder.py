@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         calibration = Calibration.load(options.calibration) if options.calibration else None
         rclpy.init(args=words)
-        node = rclpy.create_node("recorder")
+        node = rclpy.create_node("recorder", enable_rosout=False)  # it tells of the end, when /rosout is gone
         recorder = Recorder(node, options.bag, options.topics, calibration)
         try:
             rclpy.spin(node)
