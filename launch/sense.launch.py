@@ -35,6 +35,7 @@ PARAMETERS = {
 }
 RESULTS = ("sensing", "beam", "markers")  #: of the node, what is recorded: the overlay can be drawn again
 OTHER_TOPICS = ("/tf_static", "/diagnostics")
+ROS2_BAG = importlib.util.find_spec("ros2bag") is not None
 OTHERS = {
     "params_file": (str(shared_file("config/sense.yaml")), "YAML file with all parameters of the node"),
     "namespace": ("", "namespace of the node and its topics"),
@@ -79,7 +80,7 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     heard = {f"/{name}": given[argument] or f"{space}/{name}" for argument, names in TOPICS.items() for name in names}
     record = _folder(given["record"])
     rviz = given["rviz"].lower() == "true"
-    if given["calibration"] and (rviz or record):  # of which nobody else would know
+    if given["calibration"] and (rviz or record and ROS2_BAG):  # neither reads that file
         actions += _poses(given["calibration"])
     if record:
         topics = [*dict.fromkeys(heard.values()), *(f"{space}/sense/{name}" for name in RESULTS), *OTHER_TOPICS]
@@ -107,7 +108,7 @@ def _folder(record: str) -> str:
 
 
 def _poses(calibration: str) -> list[Node]:
-    """What tells rviz2 and the recording where the sensors are."""
+    """What tells rviz2 and `ros2 bag record` where the sensors are."""
     nodes = []
     for frame, matrix in Calibration.load(calibration).poses.items():
         values = zip(("x", "y", "z", "qx", "qy", "qz", "qw"), (*matrix[:3, 3], *quaternion(matrix[:3, :3])), strict=True)
@@ -119,7 +120,7 @@ def _poses(calibration: str) -> list[Node]:
 
 def _record(folder: str, topics: list[str], calibration: str, by_clock: bool) -> list[str]:
     """A command that records these topics: `ros2 bag record`, or where that is missing our recorder."""
-    if importlib.util.find_spec("ros2bag"):
+    if ROS2_BAG:
         return ["ros2", "bag", "record", "--output", folder, *["--use-sim-time"] * by_clock, "--topics", *topics]
     command = [sys.executable, "-m", "mmsense_ros.ros.recorder", folder, *topics]
     command += ["--calibration", calibration] if calibration else []
@@ -133,7 +134,7 @@ def _replay(bag: str, clock: bool, topics: dict[str, str], calibration: str) -> 
     """
     topics = topics | ({"/tf_static": "/bag/tf_static"} if calibration else {})
     rules = [f"{name}:={topic}" for name, topic in topics.items() if name != topic]
-    if importlib.util.find_spec("ros2bag"):
+    if ROS2_BAG:
         return ["ros2", "bag", "play", bag, *["--clock"] * clock, *(["--remap", *rules] if rules else [])]
-    command = [sys.executable, "-m", "mmsense_ros.ros.player", bag, *["--clock"] * clock]
+    command = [sys.executable, "-m", "mmsense_ros.ros.player", bag, "--listener", "sense", *["--clock"] * clock]
     return [*command, "--ros-args", *(word for rule in rules for word in ("-r", rule))]

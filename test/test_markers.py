@@ -113,7 +113,7 @@ def test_a_blocked_link_is_red_and_a_missing_sensor_is_named():
     assert len({gate.pose.position.z for gate in gates.values()}) == 3  # none over another
 
 
-def test_the_instruction_stands_over_the_array_if_there_is_one():
+def test_the_instruction_stands_below_the_array_if_there_is_one():
     assert not of(shown(sensing()), "instruction")
     (words,) = of(shown(sensing(instruction="serve the red bus")), "instruction")
     assert words.text == "serve the red bus" and words.type == Marker.TEXT_VIEW_FACING

@@ -26,8 +26,8 @@ Rgba = message_class("std_msgs/msg/ColorRGBA")
 
 REACH, RIM = 30.0, 2.0  #: [m] length of the likeliest beam's wedge; by how much the rays of the sweep set are longer
 FAINT = 0.05  #: beams less likely than this part of the likeliest are not drawn
-LETTER, SMALL = 0.9, 0.7  #: [m] height of what is written over the array, and over things
-BOARD, LINE = (0.0, 0.0, 2.2), 1.1  #: [m] where the lowest line over the array stands, and the distance of lines
+LETTER, SMALL = 0.8, 0.7  #: [m] height of what is written below the array, and over things
+BOARD, LINE = (0.0, 0.0, -1.6), 1.1  #: [m] where the first line below the array stands, and the distance of lines
 PERSON_SIZE = (0.6, 0.6, 1.75)  #: [m]
 ORIGIN = Point(x=0.0, y=0.0, z=0.0)
 UPRIGHT = Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
@@ -69,7 +69,7 @@ class Markers:
         for index in np.flatnonzero(share > FAINT):
             length, azimuth = REACH * float(share[index]), self._azimuths[index]
             points += [ORIGIN, _at(length, azimuth - self._half), _at(length, azimuth + self._half)]
-            colours.append(_rgba(colour, 0.15 + 0.5 * float(share[index])))  # one a triangle
+            colours.append(_rgba(colour, 0.15 + 0.4 * float(share[index])))  # one a triangle
         white, size = _rgba(ink.PAPER, 1.0), (1.0, 1.0, 1.0)
         yield _marker("beam_fan", 0, Marker.TRIANGLE_LIST, white, size, points=points, colors=colours)
         rays = [point for index in beam.sweep_set for point in (ORIGIN, _at(REACH + RIM, self._azimuths[index]))]
@@ -80,23 +80,23 @@ class Markers:
             ("beam_ahead", sensing.beam_ahead, _rgba(ahead, 0.4)),
         ):
             tip = _at(REACH, self._azimuths[forecast.best])
-            yield _marker(name, 0, Marker.ARROW, shade, (0.25, 0.6, 0.8), points=[ORIGIN, tip])
+            yield _marker(name, 0, Marker.ARROW, shade, (0.1, 0.5, 0.9), points=[ORIGIN, tip])
 
 
 def _board(sensing: Sensing) -> Iterator[Any]:
-    """What is written over the array: the instruction, the link, each sensor's gate."""
+    """What is written below the array, a line each: the link, the sensors' gates, the instruction."""
     x, y, z = BOARD
-    for number, state in enumerate(reversed(sensing.modalities)):
-        words = f"{state.modality} {state.gate:.0%}" if state.available else f"{state.modality} missing"
-        colour = ink.MODALITY.get(state.modality, ink.PAPER) if state.available else ink.BLOCKED
-        yield _text("gates", number, words, (x, y, z), colour, LETTER)
-        z += LINE
     beam = sensing.beam
     blocked = f"blocked {sensing.blockage:.0%}, in {sensing.beam_ahead.horizon:g} s {sensing.blockage_ahead:.0%}"
     words = f"beam {beam.best} ({beam.probabilities.max():.0%}), sweep {len(beam.sweep_set)}, {blocked}"
     yield _text("link", 0, words, (x, y, z), ink.risk(sensing.blockage), LETTER)
+    for number, state in enumerate(sensing.modalities):
+        z -= LINE
+        words = f"{state.modality} {state.gate:.0%}" if state.available else f"{state.modality} missing"
+        colour = ink.MODALITY.get(state.modality, ink.PAPER) if state.available else ink.BLOCKED
+        yield _text("gates", number, words, (x, y, z), colour, LETTER)
     if sensing.instruction:
-        yield _text("instruction", 0, sensing.instruction, (x, y, z + LINE), ink.PAPER, LETTER)
+        yield _text("instruction", 0, sensing.instruction, (x, y, z - LINE), ink.PAPER, LETTER)
 
 
 def _objects(objects: Sequence[SensedObject]) -> Iterator[Any]:
@@ -113,7 +113,7 @@ def _objects(objects: Sequence[SensedObject]) -> Iterator[Any]:
         ways += [pose.position, _point(x + vx, y + vy, z + vz)]
         colours += [_rgba(colour, 1.0)] * 2
     if ways:
-        white, size = _rgba(ink.PAPER, 1.0), (0.15, 0.0, 0.0)
+        white, size = _rgba(ink.PAPER, 1.0), (0.1, 0.0, 0.0)
         yield _marker("velocities", 0, Marker.LINE_LIST, white, size, points=ways, colors=colours)
 
 

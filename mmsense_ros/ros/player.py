@@ -39,7 +39,7 @@ class Player:
     """
 
     def __init__(self, node: Node, bag: Path, leave_out: Collection[str] = (), clock: bool = False) -> None:
-        self._reader = BagReader(bag)
+        self._node, self._reader = node, BagReader(bag)
         self.skipped: list[str] = []  #: topics whose types are not installed
         self.publishers: dict[str, Any] = {}  #: by topic
         for topic, type_name in self._reader.types.items():
@@ -55,14 +55,10 @@ class Player:
         self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", DEPTH) if clock else None
         self._early = node.create_timer(EARLY_PERIOD, lambda: self._tell(self._reader.start))
 
-    def heard(self, topic: str) -> bool:
-        """Whether somebody subscribes to `topic`."""
-        return topic in self.publishers and self.publishers[topic].get_subscription_count() > 0
-
-    @property
-    def anybody(self) -> bool:
-        """Whether anything is subscribed to."""
-        return any(map(self.heard, self.publishers))
+    def heard(self, listener: str = "") -> bool:
+        """Whether the node of the name `listener`, or if it is empty anybody, subscribes to anything."""
+        infos = (info for p in self.publishers.values() for info in self._node.get_subscriptions_info_by_topic(p.topic_name))
+        return any(listener in ("", info.node_name) for info in infos)
 
     def play(self, seconds: float = float("inf"), wait: Callable[[float], None] = time.sleep) -> Iterator[BagMessage]:
         """Publish the first `seconds` of the bag in real time; yields each message once it is out.
@@ -98,6 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Replay a rosbag2 over DDS, topics remapped by --ros-args -r.")
     parser.add_argument("bag", type=Path, help="rosbag2 folder or .mcap file")
     parser.add_argument("--clock", action="store_true", help="also publish /clock")
+    parser.add_argument("--listener", default="", metavar="NODE", help="wait until it listens (default: until anybody does)")
     words = sys.argv if arguments is None else [sys.argv[0], *arguments]
     options = parser.parse_args(remove_ros_args(words)[1:])
     use_profile()
@@ -107,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         executor.add_node(node)
         player = Player(node, options.bag, clock=options.clock)
         began = time.monotonic()
-        while not player.anybody and time.monotonic() - began < PATIENCE:
+        while not player.heard(options.listener) and time.monotonic() - began < PATIENCE:
             spin_for(0.1, executor)
         spin_for(SETTLE, executor)
         for _ in player.play():
