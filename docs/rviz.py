@@ -27,17 +27,17 @@ from mmsense_ros.sensing import Sensing
 from mmsense_ros.share import shared_file
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR
 
-SEED, SECONDS = 3001, 6.0
+SEED, SECONDS, DOUBT = 3001, 6.0, 7  # [beams] to sweep, at least
 SIZE, INSET = (1600, 900), 560  # [px] of the picture, and width of the overlay in it
 
 
 def main(picture: Path) -> None:
-    """The moment at which most is sensed for sure."""
+    """Of the moments at which the beam is in doubt, the one at which most else is sensed for sure."""
     view = yaml.safe_load(shared_file("config/mmsense.rviz").read_text())["Visualization Manager"]
     with TemporaryDirectory() as folder, Recording(simulate(Path(folder) / "street", SECONDS, SEED)) as recording:
         perception = Perception.open(recording.calibration)
         answered = [(moment, perception(moment.snapshot, moment.instruction)) for moment in recording.moments()]
-        moment, sensing = max(answered, key=lambda entry: sum(t.score - 0.5 for t in (*entry[1].objects, *entry[1].people)))
+        moment, sensing = max(answered, key=lambda entry: worth(entry[1]))
         scene = look(view, moment, sensing, recording.calibration, Markers(perception.card.codebook))
         overlay = drawing(recording, perception.card).draw(moment.snapshot.readings[CAMERA].image, sensing)
         perception.close()
@@ -48,6 +48,12 @@ def main(picture: Path) -> None:
         image, np.array([[15, 15], [16 + INSET, 15], [16 + INSET, 16 + len(small)], [15, 16 + len(small)]]), ink.LINE, 1, True
     )
     cv2.imwrite(str(picture), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def worth(sensing: Sensing) -> float:
+    """How much there is to be seen."""
+    sure = sum(thing.score - 0.5 for thing in (*sensing.objects, *sensing.people))
+    return sure if len(sensing.beam.sweep_set) >= DOUBT else 0.0
 
 
 def look(view: dict[str, Any], moment: Moment, sensing: Sensing, calibration: Calibration, markers: Markers) -> Scene:

@@ -70,12 +70,12 @@ def test_a_bag_is_replayed_on_the_chosen_topics_recorded_and_all_ends_with_it(ro
         launched.kill()
         street.close()
     assert launched.returncode == 0, words
-    assert "-2] was required" in words  # the replay ended first
+    assert "-3] was required" in words  # the replay ended first
     assert "process has died" not in words
     with Recording(tmp_path / "recording", topics={"camera": "/front/image"}) as recording:
         topics = recording.bag.topics
         assert topics["/front/image"] == topics["/lidar/points"] == 30
-        assert topics["/sense/sensing"] == topics["/sense/beam"] > 20
+        assert topics["/sense/sensing"] == topics["/sense/beam"] >= len(street.results)
         assert abs(recording.bag.start - START) < 1e9  # by the bag's own time
         assert {moment.instruction for moment in recording.moments()} >= {"predict the beam for the red car"}
 

@@ -96,6 +96,8 @@ def test_clouds_are_coloured_by_fields_that_they_have(shown):
     for name, cloud in clouds.items():
         assert shown[name]["Color Transformer"] in TRANSFORMERS
         assert shown[name]["Channel Name"] in {field.name for field in cloud.fields}
+        assert shown[name]["Min Intensity"] < shown[name]["Max Intensity"]  # read only if they are not computed:
+        assert shown[name]["Autocompute Intensity Bounds"] is False
 
 
 def test_reliability_asked_for_is_offered(view):

@@ -26,8 +26,8 @@ Rgba = message_class("std_msgs/msg/ColorRGBA")
 
 REACH, RIM = 30.0, 2.0  #: [m] length of the likeliest beam's wedge; by how much the rays of the sweep set are longer
 FAINT = 0.05  #: beams less likely than this part of the likeliest are not drawn
-LETTER, SMALL = 0.8, 0.7  #: [m] height of what is written below the array, and over things
-BOARD, LINE = (0.0, 0.0, -1.6), 1.1  #: [m] where the first line below the array stands, and the distance of lines
+LETTER, SMALL = 0.65, 0.65  #: [m] height of what is written below the array, and over things
+BOARD, LINE = (0.0, 0.0, -1.4), 0.9  #: [m] where the first line below the array stands, and the distance of lines
 PERSON_SIZE = (0.6, 0.6, 1.75)  #: [m]
 ORIGIN = Point(x=0.0, y=0.0, z=0.0)
 UPRIGHT = Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
@@ -73,7 +73,7 @@ class Markers:
         white, size = _rgba(ink.PAPER, 1.0), (1.0, 1.0, 1.0)
         yield _marker("beam_fan", 0, Marker.TRIANGLE_LIST, white, size, points=points, colors=colours)
         rays = [point for index in beam.sweep_set for point in (ORIGIN, _at(REACH + RIM, self._azimuths[index]))]
-        yield _marker("sweep_set", 0, Marker.LINE_LIST, _rgba(ink.PAPER, 0.6), (0.06, 0.0, 0.0), points=rays)
+        yield _marker("sweep_set", 0, Marker.LINE_LIST, _rgba(ink.PAPER, 0.5), (0.04, 0.0, 0.0), points=rays)
         ahead = ink.risk(sensing.blockage_ahead)
         for name, forecast, shade in (
             ("beam", beam, _rgba(colour, 0.9)),
