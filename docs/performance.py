@@ -1,21 +1,26 @@
-"""Makes the tables of docs/performance.md: `python docs/performance.py engines|parity|tasks|maps|pipeline|threads`.
+"""Makes the tables of docs/performance.md: `python docs/performance.py TABLE`, one of the functions below.
 
 Each measures on this machine, prints its table and puts it in its place in docs/performance.md. `parity` and `tasks` ask about test
-streets of --recipe, which are simulated if they are not there yet.
+streets of --recipe, which are simulated if they are not there yet; `reading` trains on a few streets by it.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import sys
+import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the node does, before anything that heeds it is imported
 
 import numpy as np
+import yaml
 from scipy.special import expit, softmax
 from tables import place
 
@@ -33,7 +38,9 @@ from mmsense_ros.training.score import answers, figures
 
 ROOT = Path(__file__).resolve().parents[1]
 SNAPSHOTS = 200  #: that parity is judged on
-STREETS = 10  #: that task figures are taken from
+STREETS = 10  #: that task figures are taken from, and that `reading` trains on
+STEPS = 20  #: of training, a round of them, that `reading` watches
+ENDURANCE = 600.0  #: [s]
 EXACT = EngineOptions("torch", "fp32")  #: what the others must match
 #: How far answers may be from the exact ones, on the mean and at most: probabilities [1], path loss [dB], counts.
 TOLERANCES = {"fp32": (1e-4, 0.01), "fp16": (2e-3, 0.1), "bf16": (0.01, 0.4), "int8": (0.02, 0.8)}
@@ -127,22 +134,59 @@ def pipeline(given: argparse.Namespace) -> str:
     return table(*_stages(measured))
 
 
+def endurance(given: argparse.Namespace) -> str:
+    """Whether anything piles up in ten minutes."""
+    measured = pipeline_bench.run(None, given.model, seconds=ENDURANCE, json_file=given.json, cameras=["VGA"])
+    heads, rows = _stages(measured)
+    whole = next(number for number, row in enumerate(rows) if row[0] == "stamp to subscriber")
+    return table(heads, rows[whole:])
+
+
 def threads(given: argparse.Namespace) -> str:
-    """The node's latency at full rate by threads of the engine and by how they wait."""
+    """The node's latency at full rate by threads of the engine, where they may run, and how they wait."""
+    count = os.cpu_count() or 1
+    ways = [(name, threads, "", "PASSIVE") for name in ("openvino", "onnxruntime") for threads in range(1, count + 1)]
+    ways += [
+        ("openvino", 1, str(count - 1), "PASSIVE"),
+        ("openvino", count, "", "ACTIVE"),
+        ("onnxruntime", count, "", "ACTIVE"),
+    ]
     rows = []
-    for policy in ("PASSIVE", "ACTIVE"):
+    for name, threads, cores, policy in ways:
         os.environ["OMP_WAIT_POLICY"] = policy  # of the node, which inherits it
-        for name in ("openvino", "onnxruntime"):
-            for count in range(1, (os.cpu_count() or 1) + 1):
-                options = EngineOptions(name, threads=count)
-                measured = pipeline_bench.run(None, given.model, options, given.seconds)["VGA"]
-                took = measured["latency_ms"]
-                whole = [f"{took[stage][key]:.1f}" for stage in ("engine", "stamp to subscriber") for key in ("p50", "p99")]
-                rows.append((measured["engine"], count, policy.lower(), *whole, measured["dropped"], f"{measured['cpu']:.2f}"))
+        options = EngineOptions(name, threads=threads, cores=cores)
+        measured = pipeline_bench.run(None, given.model, options, given.seconds, cameras=["VGA"])["VGA"]
+        took = measured["latency_ms"]
+        whole = [f"{took[stage][key]:.1f}" for stage in ("engine", "stamp to subscriber") for key in ("p50", "p99")]
+        where = (threads, cores or "any", policy.lower())
+        rows.append((measured["engine"], *where, *whole, measured["dropped"], f"{measured['cpu']:.2f}"))
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    return table(
-        ("engine", "threads", "waiting", "engine p50 (ms)", "p99", "whole p50 (ms)", "p99", "dropped", "node (cores)"), rows
-    )
+    times = ("engine p50 (ms)", "p99", "whole p50 (ms)", "p99")
+    return table(("engine", "threads", "cores", "waiting", *times, "dropped", "node (cores)"), rows)
+
+
+def reading(given: argparse.Namespace) -> str:
+    """How long a step of training waits for its batch, which a thread prepares from the shards meanwhile."""
+    from mmsense_ros.training.train import Streets, train
+
+    entries = yaml.safe_load(given.recipe.read_text())
+    entries["data"] |= {"train": STREETS, "validation": 1, "calibration": 1, "test": 1, "cache": str(ROOT / "out" / "reading")}
+    entries |= {"round": STEPS * entries["batch"], "rounds": 2, "minutes": 60}
+    with TemporaryDirectory() as folder:
+        out, path = Path(folder) / "out", Path(folder) / "reading.yaml"
+        path.write_text(yaml.safe_dump(entries))
+        train(path, out, export=False)
+        log = list(csv.DictReader((out / "log.csv").read_text().splitlines()))
+        streets = Streets(load_recipe(path), ModelCard(), out)
+        streets.setup("fit")
+    began, batches = time.perf_counter(), list(islice(streets.samplers["train"].batches(0, 0, 1), STEPS))
+    alone = 1000 * (time.perf_counter() - began) / len(batches)
+    rows = [
+        (line["round"], len(batches), f"{step:.0f}", f"{step * share:.1f}", f"{share:.1%}", f"{alone:.0f}")
+        for line in log
+        for step, share in [(float(line["step_ms"]), float(line["waiting"]))]
+    ]
+    return table(("round", "steps", "a step (ms)", "of it waiting (ms)", "share", "a batch prepared alone (ms)"), rows)
 
 
 def table(heads: tuple[Any, ...], rows: list[tuple[Any, ...]]) -> str:
@@ -204,7 +248,7 @@ def _answers(outputs: dict[str, np.ndarray], card: ModelCard) -> dict[str, np.nd
     }
 
 
-COMMANDS = {command.__name__: command for command in (engines, parity, tasks, maps, pipeline, threads)}
+COMMANDS = {command.__name__: command for command in (engines, parity, tasks, maps, pipeline, endurance, threads, reading)}
 
 
 def main() -> None:

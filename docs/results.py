@@ -99,7 +99,9 @@ def versus(bench: Bench) -> str:
     frequent = [
         {name.removeprefix("frequent_"): value for name, value in seed.items() if name.startswith("frequent_")} for seed in full
     ]
-    rows = {"most frequent beam": frequent, "position oracle": _oracles(bench)["position"]}
+    limits = _oracles(bench)
+    rows = {"most frequent beam": frequent, "position oracle": limits["position"]}
+    rows["position oracle of vehicles in sight within 4 s"] = limits["in_sight"]
     if bench.shipped:
         rows["MMSense, shipped (trained longer)"] = bench.score(SHIPPED)
     rows["MMSense"] = full
@@ -155,7 +157,7 @@ def fewshot(bench: Bench) -> str:
     for seed in range(SEEDS):
         alone = {"train": 0, "validation": 0, "calibration": 0, "test": 1, "seed": LAYOUT_SEED + seed}
         data = replace(bench.base.data, **alone, snapshots=snapshots, seconds=snapshots * STEP)
-        street = Prepared(prepare(replace(bench.base, data=data), bench.cache)["test"])
+        street = Prepared(*prepare(replace(bench.base, data=data), bench.cache)["test"])
         last = part(street, np.arange(snapshots - HELD_BACK, snapshots))
         rows["no adaptation"] += bench.score(start, f"layout_{seed}", lambda last=last: [last])
         for words, count, known in zip(list(rows)[1:], (*LABELLED, LABELLED[-1]), (learned, learned, learned, ADAPTATION)):
@@ -231,10 +233,11 @@ def main() -> None:
     parser.add_argument(
         "--model", type=Path, help="folder of the model to show, as 'mmsense train' left it; default: the recipe's run"
     )
+    parser.add_argument("--start", type=Path, help="folder of a trained model that all runs start from; default: from nothing")
     parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN", help=f"some of {', '.join(RUNS)}")
     given = parser.parse_args()
     try:
-        bench = Bench(given.recipe, given.out, given.snapshots, given.model)
+        bench = Bench(given.recipe, given.out, given.snapshots, given.model, given.start)
         if given.command == "train":
             return prepare_runs(bench, given.only)
         table = COMMANDS[given.command](bench)

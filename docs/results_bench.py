@@ -36,6 +36,7 @@ from mmsense_ros.training.wording import embedded
 
 SEEDS = 3
 BRIEF = 0.98  #: decay of the weights' average in runs of a few hundred steps
+RELEARNING = 5e-4  #: learning rate of runs that start from a trained model
 NEAR = 50.0  #: [m] within which vehicles are to be found
 FULL, SHIPPED = "mmsense", "shipped"  #: the run of the recipe as it is; the model that was trained elsewhere
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -60,13 +61,17 @@ Figures = dict[str, float]
 class Bench:
     """One recipe, the runs of its variants in `out`, and what they answer about the test streets."""
 
-    def __init__(self, recipe: Path, out: Path, snapshots: int | None = None, shipped: Path | None = None) -> None:
+    def __init__(
+        self, recipe: Path, out: Path, snapshots: int | None = None, shipped: Path | None = None, start: Path | None = None
+    ) -> None:
         self.recipe, self.out, self.shipped = recipe, out, shipped
         self.base = load_recipe(recipe)
         self.entries = yaml.safe_load(recipe.read_text())
         self.entries = merged(self.entries, {"data": {"cache": self.base.data.cache or str(out / "data")}})
         if snapshots is not None:
             self.entries |= {"round": snapshots, "rounds": 1, "minutes": math.inf, "average": BRIEF}
+        if start is not None:
+            self.entries |= {"start": str(start / "model.safetensors"), "learning_rate": RELEARNING}
         self.cache = Path(self.entries["data"]["cache"])
         self.encode = cache(SentenceEncoder().encode)
 
@@ -128,7 +133,7 @@ class Bench:
         if data:
             alone = {"train": 0, "validation": 0, "calibration": 0, "seed": self.test_seed}
             recipe = replace(recipe, data=replace(recipe.data, **alone | data))
-        test = Prepared(prepare(recipe, self.cache)["test"])
+        test = Prepared(*prepare(recipe, self.cache)["test"])
         numbers = np.array_split(np.unique(test.street), SEEDS)
         return [part(test, np.flatnonzero(np.isin(test.street, some[:few]))) for some in numbers]
 
@@ -149,7 +154,7 @@ class Bench:
         own = self.out / name / "data"
         count = {"train": 1, "validation": 1, "calibration": 1, "test": 1, "snapshots": len(data), "cache": str(own)}
         recipe = replace(self.base, data=replace(self.base.data, **count))
-        for folder in prepared_folders(recipe, own).values():
+        for (folder,) in prepared_folders(recipe, own).values():
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / "street-00000.arrow").is_file():
                 write_shard(folder / "street-00000.arrow", vars(data))

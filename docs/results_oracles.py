@@ -1,4 +1,4 @@
-"""What is possible at best: beams ranked by the true street, and by a street of which everything but colours is known."""
+"""What is possible at best: beams ranked by the true street, by what of it was in sight, and by all of it but its colours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mmsense_ros.data.street import Street
 from mmsense_ros.data.street.link import LinkConfig
 from mmsense_ros.data.street.wordings import Meant, meant_by
 from mmsense_ros.evaluation import metrics
-from mmsense_ros.training.prepare import decibels
+from mmsense_ros.model.memory import REACH as MEMORY
+from mmsense_ros.training.prepare import VISIBLE, decibels
 from mmsense_ros.training.score import beam_figures
 from mmsense_ros.training.shards import Prepared
 
@@ -24,10 +25,14 @@ SAME = 1 / len(COLOURS)  #: chance that a vehicle has the colour that is named
 
 
 def oracles(bench: Bench, data: Prepared) -> dict[str, Figures]:
-    """Figures of the position oracle and of the colour-blind one about the terminals of `data`."""
-    ideal, blind = [], []
+    """Figures about the terminals of `data` of the position oracle, of one that knows only vehicles that were in sight within the
+    memory's reach (of others, how often each beam is best), and of the colour-blind one."""
+    ideal, met, blind = [], [], []
+    sighted: dict[tuple[Street, int], float] = {}  # when each vehicle was last in sight
     for row, slot, street, shown in _terminals(bench, data):
         time, vehicle = float(data.time[row]), shown[data.terminals[row, slot]].id
+        sighted |= {(street, it.id): time for it in shown if it.visible >= VISIBLE}
+        met.append(time - sighted.get((street, vehicle), -np.inf) <= MEMORY[-1])
         ideal.append([street.link(vehicle, moment).power_noise_free for moment in (time, time + bench.base.horizon)])
         meant = meant_by(data.phrases[row, slot, 0].decode())
         chance = belief(meant, shown)
@@ -38,10 +43,12 @@ def oracles(bench: Bench, data: Prepared) -> dict[str, Figures]:
     now, ahead = (beam_figures(np.array(ideal)[:, i], power[:, i], prefix) for i, prefix in enumerate(("", "ahead_")))
     likely, near, strong = (np.array([rankings[i] for rankings in blind]) for i in range(3))
     best = power[:, 0].argmax(axis=1)
+    frequency = np.bincount(best, minlength=power.shape[2])
+    sight = beam_figures(np.where(np.array(met)[:, None], np.array(ideal)[:, 0], frequency), power[:, 0])
     colour_blind = {f"top{k}": metrics.top_k(likely, best, k) for k in (1, 3)}
     colour_blind["dba"] = metrics.dba(near, best)
     colour_blind["power_loss_db"] = metrics.power_loss_db(10 ** (power[:, 0] / 10), strong[:, 0])
-    return {"position": now | ahead, "colour_blind": colour_blind}
+    return {"position": now | ahead, "in_sight": sight | {"met": float(np.mean(met))}, "colour_blind": colour_blind}
 
 
 def _terminals(bench: Bench, data: Prepared) -> Iterator[tuple[int, int, Street, list[Any]]]:

@@ -20,7 +20,7 @@ from mmsense_ros.data.recording import Moment, Recording
 from mmsense_ros.data.rosbag import typestore
 from mmsense_ros.data.street.simulate import simulate
 from mmsense_ros.evaluation import ink
-from mmsense_ros.evaluation.bag import drawing
+from mmsense_ros.evaluation.scenario import drawing
 from mmsense_ros.perception import Perception
 from mmsense_ros.ros.markers import ARRAY, Markers
 from mmsense_ros.sensing import Sensing

@@ -20,6 +20,7 @@ from mmsense_ros.sensing import SensedObject, SensedPerson
 OBJECT_LABELS = ("car", "van", "bus", "truck")
 COLOURS = ("red", "blue", "green", "white", "black", "yellow")
 ACTIVITIES = ("stand", "walk", "run", "wave")
+UNKNOWN = -1  #: index of a label, colour or activity that nobody recorded
 
 OBJECT_CHANNELS = 1 + len(OBJECT_LABELS) + len(COLOURS) + 10
 PEOPLE_CHANNELS = 1 + 3

@@ -74,6 +74,10 @@ class Calibration:
             frames[frame] = {"parent": parent, "translation": [float(x) for x in matrix[:3, 3]], "rotation": rotation}
         Path(path).write_text(yaml.safe_dump({"frames": frames}, sort_keys=False, default_flow_style=None))
 
+    def over(self, other: Calibration) -> Calibration:
+        """Both together; of a frame that both know, this one is believed."""
+        return Calibration(other._parents | self._parents, f"{self._source} with {other._source}")
+
     @property
     def frames(self) -> tuple[str, ...]:
         """All frames known, `antenna_array` first."""

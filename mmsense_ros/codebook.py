@@ -7,6 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+MIRRORED = "_mirrored"  #: ends the name of a codebook in messages whose beam 0 points furthest to the right
+
 
 @dataclass(frozen=True)
 class Codebook:

@@ -27,3 +27,14 @@ def sweep_set(probabilities: np.ndarray, limit: float) -> np.ndarray:
     order = np.argsort(-probabilities, kind="stable")
     within = int(np.count_nonzero(np.cumsum(probabilities[order]) <= limit + 1e-6))
     return order[: max(within, 1)]
+
+
+def members(probabilities: np.ndarray, limit: np.ndarray | float) -> np.ndarray:
+    """`sweep_set` of N moments as (N, beams) bool, of probabilities (N, beams) and a threshold for all or for each (N,)."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    reached = np.cumsum(np.take_along_axis(probabilities, order, axis=1), axis=1)
+    within = reached <= np.reshape(limit, (-1, 1)) + 1e-6
+    within[:, 0] = True
+    inside = np.zeros(probabilities.shape, bool)
+    np.put_along_axis(inside, order, within, axis=1)
+    return inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from mmsense_ros.prefix import InstructionPrefix
 from mmsense_ros.sensing import BeamForecast, ModalityState, Sensing
 from mmsense_ros.sensors import build_maps
 from mmsense_ros.sentence import SentenceEncoder
-from mmsense_ros.snapshot import MODALITIES, NANOSECONDS, Snapshot
+from mmsense_ros.snapshot import MODALITIES, NANOSECONDS, Reading, Snapshot
 
 INPUTS = frozenset((*MODALITIES, "available", "instruction", "memory", "memory_age"))
 ANSWERS = ("gate", "beam", "blockage", "pathloss", "objects", "traffic", "people", "activity")
@@ -55,6 +56,7 @@ class Perception:
         self._inputs = {name: np.zeros_like(buffer) for name, buffer in engine.inputs.items()}
         self._sentences = sentences or SentenceEncoder()
         self._prefix = prefix
+        self._mapped: dict[str, tuple[Reading, Calibration]] = {}  # what the inputs show
         self._stamp = 0
         self.forget()
 
@@ -80,9 +82,7 @@ class Perception:
             fault = f"the snapshot at {snapshot.stamp} ns holds no reading of {', '.join(self.card.modalities)}"
             raise MMSenseError(f"{fault}; check that a sensor publishes")
         began = time.perf_counter()
-        maps = build_maps(snapshot, self.calibration, self.card.grid, self.card.camera_size)
-        for name, there in zip(MODALITIES, available, strict=True):
-            self._inputs[name][0] = maps[name] if there else 0.0
+        self._map(snapshot, dict(zip(MODALITIES, available, strict=True)))
         self._inputs["available"][0] = available
         self._inputs["instruction"][0] = self._sentences.encode(instruction)
         if self._prefix:
@@ -131,6 +131,22 @@ class Perception:
         self._sentences.close()
         if self._prefix:
             self._prefix.close()
+
+    def _map(self, snapshot: Snapshot, available: Mapping[str, bool]) -> None:
+        """The maps of what is available, as inputs; a reading that serves several snapshots is mapped once."""
+        new = {
+            name: reading
+            for name, reading in snapshot.readings.items()
+            if available[name] and self._mapped.get(name) != (reading, self.calibration)
+        }
+        maps = build_maps(replace(snapshot, readings=new), self.calibration, self.card.grid, self.card.camera_size)
+        for name, there in available.items():
+            if not there:
+                self._inputs[name][0] = 0.0
+                self._mapped.pop(name, None)
+            elif name in new:
+                self._inputs[name][0] = maps[name]
+                self._mapped[name] = (new[name], self.calibration)
 
     def _grow_older(self, stamp: int) -> None:
         """Ages of what is remembered, at the moment `stamp` [ns]."""

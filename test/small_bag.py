@@ -114,9 +114,11 @@ def write_bag(
     leave_out: Collection[str] = (),
     storage: str = "mcap",
     rename: Mapping[str, str] = MappingProxyType({}),
+    seed: int = 0,
+    compress: bool = False,
 ) -> Path:
     """One frame for each entry of `best`, the strongest beam then; the line of sight is blocked in odd frames."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     messages = [(START - 5, "/tf_static", tf_static()), (START - 4, "/camera/camera_info", camera_info())]
     words = build("std_msgs/msg/String", data="predict the beam for the red car")
     messages.append((START - 3, "/instruction", words))
@@ -131,7 +133,7 @@ def write_bag(
             (stamp + 4_000_000, TRUTH[1], beam_power(stamp, powers(min(strongest + 1, 63)))),
             (stamp + 4_000_000, TRUTH[2], truth(stamp, strongest, bool(k % 2))),
         ]
-    with BagWriter(path, storage) as bag:
+    with BagWriter(path, storage, compress) as bag:
         for log_time, topic, message in messages:
             if topic not in leave_out:
                 bag.write(rename.get(topic, topic), message, log_time)

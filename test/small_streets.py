@@ -24,7 +24,7 @@ batch: 6
 rounds: 2
 minutes: .inf
 """
-PHRASES = (b"serve the leftmost red bus", b"keep the beam on the red bus")
+PHRASES = (b"serve the leftmost red bus", b"find the best beam for the red bus")
 
 
 def said(text: str) -> np.ndarray:
@@ -86,7 +86,7 @@ def write_recipe(folder: Path, *changes: tuple[str, str]) -> Path:
 def make_sampler(folder: Path, phrases: tuple[bytes, ...] = PHRASES) -> Sampler:
     """Of TINY's training streets, with a table of row numbers as tokens; every terminal is called by `phrases`."""
     settings = load_recipe(write_recipe(folder))
-    data = Prepared(prepare(settings, folder / "data")["train"])
+    data = Prepared(*prepare(settings, folder / "data")["train"])
     data.phrases[:] = phrases
     sentences = Sentences({phrase.decode() for phrase in phrases}, said, folder)
     return Sampler(data, settings, AnchorGrid(), sentences, np.arange(len(sentences.texts))[:, None])

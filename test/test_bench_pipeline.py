@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from mmsense_ros.bench import pipeline
 pipeline.SIZES = {"small": (96, 64)}
-pipeline.run(bag=Path(sys.argv[1]), seconds=2.0, json_file=Path(sys.argv[2]))
+pipeline.run(bag=Path(sys.argv[1]), seconds=2.0, json_file=Path(sys.argv[2]), cameras=["small"])
 """
 
 

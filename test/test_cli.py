@@ -14,7 +14,7 @@ from mmsense_ros import cli
 from mmsense_ros.engine import SHIPPED_MODEL
 from mmsense_ros.model_card import FORMAT
 
-COMMANDS = ["simulate", "demo", "evaluate", "train", "export", "bench"]
+COMMANDS = ["simulate", "convert", "demo", "view", "evaluate", "train", "export", "engine", "bench"]
 needs_simulator = pytest.mark.skipif(not find_spec("open3d"), reason="open3d (extra `sim`) is not installed")
 needs_model = pytest.mark.skipif(not SHIPPED_MODEL.exists(), reason="the shipped weights are not there yet")
 
@@ -61,7 +61,7 @@ def test_wrong_usage_ends_with_2(capsys, arguments):
 
 
 def test_it_starts_without_the_heavy_libraries():
-    heavy = ["rclpy", "torch", "openvino", "onnxruntime", "cv2", "rosbags", "rich"]
+    heavy = ["rclpy", "torch", "openvino", "onnxruntime", "cv2", "rosbags", "rich", "rerun"]
     code = f"import sys; from mmsense_ros import cli; cli.parser(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ from mmsense_ros.data.recording import Recording
 from mmsense_ros.data.rosbag import BagReader
 from mmsense_ros.engine import SHIPPED_MODEL
 from mmsense_ros.evaluation.bag import evaluate
-from mmsense_ros.evaluation.report import Score
+from mmsense_ros.evaluation.report import report_of
+from mmsense_ros.evaluation.score import Score
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.model_card import ModelCard
 
@@ -40,7 +42,8 @@ PARROT = (sys.executable, str(HERE / "parrot_node.py"), "0")
 
 
 def start(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess:
-    environment = environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    paths = os.pathsep.join(filter(None, (str(HERE), environment.get("PYTHONPATH"))))
+    environment = environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=110, check=False)
 
 
@@ -75,17 +78,18 @@ def test_what_comes_back_is_scored_drawn_and_recorded(ros_environment, tmp_path:
 
 def check_recording(out: Path, bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds what went in and what came out, and is evaluated like any other bag."""
-    summary, score = json.loads((out / "summary.json").read_text()), Score()
+    summary, score = json.loads((out / "summary.json").read_text()), Score(bag.name)
     with BagReader(bag) as played, Recording(out / "recording") as recorded:
         topics = recorded.bag.topics
         for topic in (*SENSORS.values(), *TRUTH):
             assert topics[topic] == played.topics[topic]
         assert abs(recorded.bag.start - played.start) < 1e9  # by the bag's own time
+        recorded.read_truth()
         for entry in recorded.bag.messages(["/sense/sensing"]):
             answer = sensing_of(entry.message)
-            score.add(answer, recorded.truth.get(answer.stamp))
+            score.add(answer, recorded.truth_at(answer.stamp))
     assert topics["/sense/markers"] == topics["/sense/beam"] == topics["/sense/sensing"] == summary["published"]
-    assert score.report().items() <= summary.items()  # what was heard live, to the microsecond of latency
+    assert report_of(score.frames()).items() <= summary.items()  # what was heard live, to the microsecond of latency
     monkeypatch.setattr(perception, "open_engine", lambda *_: Parrot())
     monkeypatch.setattr(perception.ModelCard, "load", lambda _: ModelCard())
     report = evaluate([out / "recording"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +15,19 @@ from parrot import SHAPES, Parrot, blank_outputs
 from mmsense_ros import perception
 from mmsense_ros.anchors import AnchorGrid
 from mmsense_ros.errors import BagError, CalibrationError, ConfigError, MessageError
-from mmsense_ros.evaluation import bag as room
 from mmsense_ros.evaluation.bag import evaluate
+from mmsense_ros.evaluation.frames import Frames
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.sentence import SentenceEncoder
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd  # what rosbags reads with
+
 FIXED_KEYS = {
     "frames", "beam", "oracle", "baseline", "blockage", "pathloss", "objects", "traffic", "people", "latency_ms", "engine",
-    "per_task", "per_modality_drop",
+    "per_task", "per_modality_drop", "scenarios",
 }  # fmt: skip
 
 
@@ -38,6 +45,12 @@ def answers() -> dict[str, np.ndarray]:
         outputs[name][0, cell, 0], outputs[name][0, cell, label], outputs[name][0, cell, box] = 5.0, 5.0, offset
     outputs["activity"][0, cell, 2] = 5.0
     return outputs
+
+
+def timeless(report: dict) -> dict:
+    """The report but for what the clock says."""
+    kept = {key: value for key, value in report.items() if key not in ("latency_ms", "scenarios")}
+    return kept | {"scenarios": {name: timeless(entry) for name, entry in report.get("scenarios", {}).items()}}
 
 
 @pytest.fixture
@@ -81,14 +94,47 @@ def test_figures_by_hand(tmp_path, engine):
 
 def test_the_same_twice_but_for_latency(tmp_path, engine):
     bag = small_bag.write_bag(tmp_path / "bag")
-    one, two = ({k: v for k, v in evaluate([bag], ablate=True).items() if k != "latency_ms"} for _ in range(2))
+    one, two = (timeless(evaluate([bag], ablate=True)) for _ in range(2))
     assert one == two
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("whole_file", [False, True])
+def test_compressed_bags_say_the_same(tmp_path, engine, storage, whole_file):
+    plain = small_bag.write_bag(tmp_path / "a" / "bag", storage=storage)
+    packed = small_bag.write_bag(tmp_path / "b" / "bag", storage=storage, compress=not whole_file)
+    if whole_file:
+        compress_file(packed)
+    assert size(packed) < size(plain) / 2
+    assert timeless(evaluate([packed])) == timeless(evaluate([plain]))
+
+
+def size(bag: Path) -> int:
+    return sum(file.stat().st_size for file in bag.iterdir())
+
+
+def compress_file(bag: Path) -> None:
+    """As `ros2 bag record --compression-mode file --compression-format zstd` leaves it."""
+    file = next(file for file in bag.iterdir() if file.suffix in (".mcap", ".db3"))
+    file.with_name(f"{file.name}.zstd").write_bytes(zstd.compress(file.read_bytes()))
+    file.unlink()
+    about = (bag / "metadata.yaml").read_text().replace(file.name, f"{file.name}.zstd")
+    about = about.replace("compression_format: ''", "compression_format: zstd")
+    (bag / "metadata.yaml").write_text(about.replace("compression_mode: ''", "compression_mode: FILE"))
+
+
+def test_bags_of_one_name_are_told_apart(tmp_path, engine):
+    bags = [small_bag.write_bag(tmp_path / folder / "bag", (20,) * 2) for folder in "ab"]
+    assert list(evaluate(bags)["scenarios"]) == [str(bag) for bag in bags]
+    with pytest.raises(BagError, match="bag is named twice"):
+        evaluate([bags[0], bags[0]])
 
 
 def test_several_bags_are_scored_together(tmp_path, engine):
     bags = [small_bag.write_bag(tmp_path / name, (beam,) * 4) for name, beam in (("one", 20), ("two", 40))]
     report = evaluate(bags)
     assert report["frames"] == 8 and report["beam"]["top1"] == 0.5
+    assert {name: entry["beam"]["top1"] for name, entry in report["scenarios"].items()} == {"one": 1.0, "two": 0.0}
 
 
 def test_the_recorded_instruction_is_answered(tmp_path, engine):
@@ -117,10 +163,27 @@ def test_ablate_withholds_each_in_turn(tmp_path, engine):
 
 def test_without_truth_there_are_predictions_only(tmp_path, engine):
     report = evaluate([small_bag.write_bag(tmp_path / "bag", leave_out=small_bag.TRUTH)], out=tmp_path / "out")
-    assert set(report) == {"frames", "latency_ms", "engine", "predictions"}
-    assert len(report["predictions"]) == report["frames"] == 10
-    first = report["predictions"][0]
-    assert (first["stamp"], first["beam"], first["instruction"]) == (small_bag.START, 20, "predict the beam for the red car")
+    assert set(report) == {"frames", "latency_ms", "engine", "per_task", "predictions", "scenarios"}
+    assert report["frames"] == 10 and report["per_task"] == {}
+    predicted = report["predictions"]
+    assert set(predicted) == {"beam", "blockage", "pathloss", "traffic", "objects", "people"}
+    assert (predicted["beam"]["most_frequent"], predicted["beam"]["different"]) == (20, 1)
+    assert predicted["pathloss"] == {"mean_db": 92.5} and predicted["traffic"] == {"vehicles": 2.0}
+    assert predicted["objects"] == predicted["people"] == {"found": 1.0}
+    frames = Frames.load(tmp_path / "out" / "frames.npz")
+    assert len(frames) == 10 and frames.stamp[0] == small_bag.START and (frames.beam.argmax(axis=1) == 20).all()
+
+
+def test_each_task_needs_only_its_own_truth(tmp_path, engine):
+    power_alone = small_bag.write_bag(tmp_path / "power", leave_out=small_bag.TRUTH[1:])
+    report = evaluate([power_alone])
+    assert set(report["per_task"]) == {"beam"} and report["beam"]["top1"] == 1.0 and report["baseline"]["top1"] == 1.0
+    assert not report.keys() & {"oracle", "blockage", "pathloss", "objects", "traffic", "people"}
+    assert set(report["predictions"]) == {"blockage", "pathloss", "traffic", "objects", "people"}
+    sensing_alone = small_bag.write_bag(tmp_path / "sensing", leave_out=small_bag.TRUTH[:2])
+    report = evaluate([sensing_alone])
+    assert report["pathloss"] == {"mae_db": 2.5} and "beam_ahead" in report["per_task"]
+    assert not report.keys() & {"beam", "oracle", "baseline", "per_modality_drop"} and set(report["predictions"]) == {"beam"}
 
 
 def test_progress_reaches_its_end(tmp_path, engine):
@@ -147,7 +210,7 @@ def test_topics_of_other_names_and_types(tmp_path, engine):
     bag = small_bag.write_bag(tmp_path / "bag", rename={"/lidar/points": "/roof/points"})
     report = evaluate([bag], topics={"lidar": "/roof/points"})
     assert report["frames"] == 10 and engine.inputs["available"].all()
-    with pytest.raises(BagError, match="bag has no messages on /front"):
+    with pytest.raises(BagError, match="bag has no messages on /front.*--topic camera=TOPIC"):
         evaluate([bag], topics={"camera": "/front"}, drop=["lidar"])
     with pytest.raises(BagError, match="/truth/sensing holds mmsense_ros/msg/SensingResult, camera is .*--topic camera="):
         evaluate([bag], topics={"camera": "/truth/sensing"}, drop=["lidar"])

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from mmsense_ros import cli  # noqa: E402
 from mmsense_ros.engine import SHIPPED_MODEL, EngineOptions, open_engine  # noqa: E402
 from mmsense_ros.engine.int8 import int8_graph, int8_path, note_int8, quantize  # noqa: E402
+from mmsense_ros.engine.rounding import answers, moved  # noqa: E402
 from mmsense_ros.errors import EngineError  # noqa: E402
 
 RNG = np.random.default_rng(5)
@@ -46,8 +47,8 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rounded(model: Path) -> Path:
-    quantize(model, readings())
-    note_int8(model, {"dba": 0.5}, {"dba": 0.5})
+    share = quantize(model, readings(), limit=np.inf)
+    note_int8(model, share, {"dba": 0.5}, {"dba": 0.5})
     return model
 
 
@@ -64,6 +65,37 @@ def test_one_graph_per_tensor_and_symmetric_without_quantized_biases(rounded):
     made = {name: node for node in graph.node for name in node.output}
     (outer,) = (node for node in graph.node if node.name == "outer")
     assert all(made[name].op_type != "DequantizeLinear" for name in outer.input)
+
+
+def test_only_what_moves_the_answers_little_is_rounded(tmp_path):
+    """Two layers read the same features; one has a weight that is never needed and makes the steps of all others coarse."""
+    coarse = WEIGHT.copy()
+    coarse[0, 0] = 1000.0
+    nodes = [
+        helper.make_node("MatMul", ["features", "fine"], ["first"], name="fine_layer"),
+        helper.make_node("MatMul", ["features", "coarse"], ["second"], name="coarse_layer"),
+        helper.make_node("Add", ["features", "features"], ["twice"], name="as_it_is"),
+    ]
+    made = helper.make_tensor_value_info
+    ends = [made(name, TensorProto.FLOAT, [1, size]) for name, size in (("first", 5), ("second", 5), ("twice", 12))]
+    weights = [numpy_helper.from_array(WEIGHT, "fine"), numpy_helper.from_array(coarse, "coarse")]
+    graph = helper.make_graph(nodes, "two", [made("features", TensorProto.FLOAT, [1, 12])], ends, weights)
+    path = tmp_path / "two.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
+    given = [{"features": reading["features"] * (np.arange(12) > 0).astype(np.float32)} for reading in readings()]
+    assert quantize(path, given, limit=np.inf) == 1.0
+    assert quantize(path, given, limit=0.05) == 0.5
+    rounded, names = (
+        onnx.load(str(int8_path(path))),
+        {tensor.name for tensor in onnx.load(str(int8_path(path))).graph.initializer},
+    )
+    assert "coarse" in names and "fine" not in names
+    exact = answers(onnx.load(str(path)), given)
+    told = answers(rounded, given)
+    np.testing.assert_array_equal(told["second"], exact["second"])
+    np.testing.assert_array_equal(told["twice"], exact["twice"])
+    assert 0 < moved(exact, told) <= 0.05
+    assert quantize(path, given, limit=0.0) == 0.0
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
@@ -118,7 +150,9 @@ def test_the_shipped_copy_passed_its_gate():
     pytest.importorskip("torch", reason="the gate is training's")
     from mmsense_ros.training.quantized import losses
 
-    figures = json.loads(int8_graph(SHIPPED_MODEL).with_suffix(".json").read_text())["figures"]
+    note = json.loads(int8_graph(SHIPPED_MODEL).with_suffix(".json").read_text())
+    figures = note["figures"]
+    assert note["share"] > 0.5
     assert losses(figures["fp32"], figures["int8"]) == [] and figures["fp32"]["dba"] > 0.7
 
 

@@ -105,7 +105,7 @@ def test_package_xml_names_every_ros_package_that_is_imported():
     }  # fmt: skip
     optional = {
         "openvino", "torch", "onnx", "onnxscript", "safetensors", "open3d", "libusb_package", "tensorrt", "cuda", "matplotlib",
-        "tokenizers", "transformers", "peft", "lightning", "lightning_utilities", "datasets", "pyarrow",
+        "tokenizers", "transformers", "peft", "lightning", "lightning_utilities", "datasets", "pyarrow", "rerun",
     }  # fmt: skip
     for file in [*(ROOT / "mmsense_ros").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]:
         tree = ast.parse(file.read_text())

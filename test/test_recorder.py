@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from mmsense_ros.data.background import BackgroundWriter
-from mmsense_ros.data.recording import TF_STATIC, Recording
+from mmsense_ros.data.recording import Recording
 from mmsense_ros.data.rosbag import BagReader, BagWriter
+from mmsense_ros.data.topics import TF_STATIC
 from mmsense_ros.errors import BagError
 from mmsense_ros.snapshot import CAMERA
 

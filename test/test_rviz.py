@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mmsense_ros.calibration import ANTENNA_FRAME, Calibration
-from mmsense_ros.data.recording import TOPICS as SENSORS
+from mmsense_ros.data.topics import INPUTS
 from mmsense_ros.messages.lidar import lidar_message
 from mmsense_ros.messages.radar import radar_points_message
 from mmsense_ros.messages.types import RosbagTypes
@@ -75,7 +75,7 @@ def test_every_topic_is_one_of_the_nodes_and_of_the_displays_type(view):
     assert asked
     for topic, display in asked.items():
         assert DISPLAYS[display] in known.get(topic, ()), topic
-    assert {"/sense/markers", "/sense/overlay", SENSORS[RADAR][0], SENSORS[LIDAR][0]} <= asked.keys()
+    assert {"/sense/markers", "/sense/overlay", *(next(iter(INPUTS[name].topics)) for name in (RADAR, LIDAR))} <= asked.keys()
 
 
 def test_every_frame_is_one_of_the_calibrations(view):

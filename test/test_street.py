@@ -209,8 +209,10 @@ def test_the_same_seed_gives_the_same_bag_to_the_byte(tmp_path, storage: str) ->
 def test_a_bag_plays_back_as_complete_moments_with_truth(tmp_path) -> None:
     with Recording(simulate(tmp_path / "bag", 1.5, seed=5, config=SMALL)) as recording:
         moments = list(recording.moments())
+        truths = [recording.truth_at(m.snapshot.stamp) for m in moments]
     assert len(moments) == 45
-    assert all(m.truth is not None and m.instruction for m in moments)
+    assert all(m.instruction for m in moments)
+    assert all(truth and all(part is not None for part in vars(truth).values()) for truth in truths)
     assert sum(not m.snapshot.missing for m in moments) >= 40
 
 

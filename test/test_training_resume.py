@@ -27,7 +27,7 @@ def streets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def log_of(out: Path) -> list[dict[str, str]]:
     """The lines of a log, but for what the clock says."""
     with (out / "log.csv").open() as file:
-        return [line | {"minutes": ""} for line in csv.DictReader(file)]
+        return [line | dict.fromkeys(("minutes", "step_ms", "waiting")) for line in csv.DictReader(file)]
 
 
 def test_a_killed_run_ends_as_one_never_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,10 +26,10 @@ def test_splits_never_share_a_street_and_are_made_once(tmp_path: Path, monkeypat
     streets, recipe = stand_in(monkeypatch), load_recipe(write_recipe(tmp_path))
     folders = prepare(recipe, tmp_path / "data")
     assert sorted(streets) == [1000, 1001, 1002, 1003, 1004]
-    assert len(Prepared(folders["train"])) == 24 and len(Prepared(folders["test"])) == 12
+    assert len(Prepared(*folders["train"])) == 24 and len(Prepared(*folders["test"])) == 12
     prepare(recipe, tmp_path / "data")
     assert len(streets) == 5
-    (folders["train"] / "street-00001.arrow").unlink()
+    (folders["train"][0] / "street-00001.arrow").unlink()
     prepare(recipe, tmp_path / "data")
     assert streets[5:] == [1001]
     prepare(replace(recipe, data=replace(recipe.data, seed=9)), tmp_path / "data")

@@ -13,7 +13,9 @@ pytest.importorskip("mmsense_ros.msg", reason="needs the installed package with 
 
 from live import TYPES, Street, running
 
-from mmsense_ros.data.view_of_delft import frame
+from mmsense_ros.data.datasets.convert import convert
+from mmsense_ros.data.datasets.kitti import Kitti
+from mmsense_ros.data.recording import Recording
 from mmsense_ros.messages.camera import image_message
 from mmsense_ros.messages.header import stamp_of
 from mmsense_ros.messages.lidar import lidar_message
@@ -31,7 +33,9 @@ pytestmark = [
 
 @pytest.mark.parametrize("name", ["00549", "01047"])
 def test_real_frames_are_answered_with_all_three_sensors(name: str, ros_environment, tmp_path: Path):
-    readings, calibration = frame(FRAMES / name)
+    convert(Kitti(FRAMES / name), tmp_path / "bag")
+    with Recording(tmp_path / "bag") as recording:
+        readings, calibration = next(recording.moments()).snapshot.readings, recording.calibration
     street = Street(ros_environment)
 
     def publish(sensors=()) -> int:

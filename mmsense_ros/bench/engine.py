@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -11,8 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mmsense_ros.bench.work import operations, product, timed
+from mmsense_ros.bench.work import product, timed
 from mmsense_ros.engine import PRECISIONS, SHIPPED_MODEL, Engine, EngineOptions, engine_names, open_engine
+from mmsense_ros.engine.graph import operations
 from mmsense_ros.errors import EngineError
 from mmsense_ros.evaluation.metrics import percentiles
 from mmsense_ros.progress import progress
@@ -21,14 +23,20 @@ WARM_UP, PRODUCTS = 10, 5  #: runs before those that count; of the matrix produc
 EAGER = "torch fp32"  #: what the others are compared with
 
 
-def run(model: str | Path | None = None, threads: int = 0, repeats: int = 200, json_file: Path | None = None) -> dict[str, Any]:
+def run(
+    model: str | Path | None = None,
+    options: EngineOptions = EngineOptions(),
+    repeats: int = 200,
+    json_file: Path | None = None,
+) -> dict[str, Any]:
     """Print a table of `repeats` runs of each engine, taken in turns so that all see the same machine; those that cannot run are named.
+    `options` say on what threads and cores they run.
 
     Figures by engine and precision: `open_s`, `latency_ms`, `speedup` over torch, `gflops` achieved, `of_peak`, the part of the best that
     any engine reaches with a large matrix product in that precision. Without onnx the last two are missing, without torch the speedup.
     """
     path = Path(model or SHIPPED_MODEL)
-    figures, engines = _opened(path, threads)
+    figures, engines = _opened(path, options)
     spent: dict[str, list[float]] = {name: [] for name in engines}
     for engine in engines.values():
         for _ in range(WARM_UP):
@@ -45,7 +53,9 @@ def run(model: str | Path | None = None, threads: int = 0, repeats: int = 200, j
         for name in engines:
             figures[name]["speedup"] = figures[EAGER]["latency_ms"]["p50"] / figures[name]["latency_ms"]["p50"]
     try:
-        work, peaks = operations(path), _peaks(list(engines), threads)
+        import onnx
+
+        work, peaks = sum(operations(onnx.load(str(path))).values()), _peaks(list(engines), options)
     except ImportError:
         pass
     else:
@@ -59,7 +69,7 @@ def run(model: str | Path | None = None, threads: int = 0, repeats: int = 200, j
     return figures
 
 
-def _opened(path: Path, threads: int) -> tuple[dict[str, dict[str, Any]], dict[str, Engine]]:
+def _opened(path: Path, options: EngineOptions) -> tuple[dict[str, dict[str, Any]], dict[str, Engine]]:
     figures: dict[str, dict[str, Any]] = {}
     engines: dict[str, Engine] = {}
     for engine in engine_names():
@@ -67,14 +77,14 @@ def _opened(path: Path, threads: int) -> tuple[dict[str, dict[str, Any]], dict[s
             name = f"{engine} {precision}"
             try:
                 began = perf_counter()
-                engines[name] = open_engine(path, EngineOptions(engine, precision, threads))
+                engines[name] = open_engine(path, replace(options, name=engine, precision=precision))
                 figures[name] = {"open_s": perf_counter() - began}
             except EngineError as error:
                 figures[name] = {"error": str(error)}
     return figures, engines
 
 
-def _peaks(names: list[str], threads: int) -> dict[str, float]:
+def _peaks(names: list[str], options: EngineOptions) -> dict[str, float]:
     """The best speed [GFLOP/s] of a large matrix product on any of the engines `names`, by precision."""
     peaks: dict[str, float] = {}
     with TemporaryDirectory() as folder:
@@ -82,7 +92,7 @@ def _peaks(names: list[str], threads: int) -> dict[str, float]:
         for name in names:
             engine, precision = name.split()
             try:
-                running = open_engine(graph, EngineOptions(engine, precision, threads))
+                running = open_engine(graph, replace(options, name=engine, precision=precision))
             except EngineError:  # torch runs no graphs
                 continue
             best = min(timed(running.infer) for _ in range(PRODUCTS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,8 +26,9 @@ def run(
     engine: EngineOptions = EngineOptions(),
     seconds: float = 20.0,
     json_file: Path | None = None,
+    cameras: Sequence[str] = tuple(SIZES),
 ) -> dict[str, Any]:
-    """Print what each stage takes [ms] with `bag` (default: a simulated street); live for `seconds` with each of SIZES.
+    """Print what each stage takes [ms] with `bag` (default: a simulated street); live for `seconds` with each of the `cameras` of SIZES.
 
     Figures by camera size (ros/bench.py), or without ROS under "readings to answers".
     """
@@ -38,8 +40,8 @@ def run(
             console.print(f"without ROS 2 ({error}) only from readings to answers")
             figures["readings to answers"] = _offline(recording, model or "", engine)
         else:
-            for name, size in SIZES.items():
-                figures[name] = live.run(recording, size, seconds, model or "", engine)
+            for name in cameras:
+                figures[name] = live.run(recording, SIZES[name], seconds, model or "", engine)
     for name, entry in figures.items():
         _show(console, name, entry)
     if json_file:

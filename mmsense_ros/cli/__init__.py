@@ -15,10 +15,11 @@ from collections.abc import Sequence
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from mmsense_ros.cli import benches, engines, evaluation, live, streets, training  # noqa: E402
+from mmsense_ros.cli import benches, conversion, engines, evaluation, live, streets, training, viewing  # noqa: E402
 from mmsense_ros.errors import MMSenseError  # noqa: E402
 
-FAMILIES = (streets, live, evaluation, training, engines, benches)  #: in the order in which --help lists their commands
+#: In the order in which --help lists their commands.
+FAMILIES = (streets, conversion, live, viewing, evaluation, training, engines, benches)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="mmsense",
         description="MMSense for ROS 2: which beams to use, what is blocked, what moves and what people do, from camera, radar "
-        "and LiDAR. Only `demo` needs ROS.",
+        "and LiDAR. Only `demo`, and --live of `evaluate` and `view`, need ROS.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for family in FAMILIES:

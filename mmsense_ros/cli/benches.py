@@ -21,6 +21,7 @@ def offer(commands: argparse._SubParsersAction) -> None:
     json_option(add)
     add = command(kinds, bench_pipeline, "pipeline", "latency of the whole way from a sensor's message to the result")
     add("--seconds", type=positive(float), default=20.0, help="with each camera size (default: %(default)s)")
+    add("--camera", action="append", choices=("VGA", "720p"), help="only with this camera (default: with each)")
     add("--bag", type=Path, help="rosbag2 folder or .mcap file (default: a street simulated for the occasion)")
     engine_options(add)
     json_option(add)
@@ -44,11 +45,11 @@ def bench_engine(options: argparse.Namespace) -> None:
     """Measure the engines."""
     from mmsense_ros.bench.engine import run
 
-    run(options.model, options.threads, json_file=options.json)
+    run(options.model, engine_of(options), json_file=options.json)
 
 
 def bench_pipeline(options: argparse.Namespace) -> None:
     """Measure the whole way."""
-    from mmsense_ros.bench.pipeline import run
+    from mmsense_ros.bench.pipeline import SIZES, run
 
-    run(options.bag, options.model, engine_of(options), options.seconds, options.json)
+    run(options.bag, options.model, engine_of(options), options.seconds, options.json, options.camera or tuple(SIZES))

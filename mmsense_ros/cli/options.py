@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmsense_ros.errors import MMSenseError
+from mmsense_ros.snapshot import MODALITIES
 
 if TYPE_CHECKING:
     from mmsense_ros.engine import EngineOptions
 
+TOPIC = (
+    "read an input from there instead: camera, radar, lidar, camera_info, instruction, tf_static, or the truth topics power, "
+    "noise_free (BeamPower) and truth (SensingResult), or terminal_fix and base_fix (NavSatFix)"
+)
 MODEL_HELP = "exported model (default: the one shipped with mmsense_ros)"
 
 
@@ -29,6 +34,13 @@ def command(
 def json_option(add: Callable[..., argparse.Action]) -> None:
     """Figures in a file too."""
     add("--json", type=Path, metavar="FILE", help="also write the figures there")
+
+
+def bag_options(add: Callable[..., argparse.Action]) -> None:
+    """How a bag is read."""
+    add("--drop", action="append", default=[], choices=MODALITIES, help="withhold a sensor; may be given again")
+    add("--calibration", type=Path, metavar="YAML", help="extrinsics, beside and before those on /tf_static")
+    add("--topic", action="append", default=[], type=_pair, metavar="INPUT=TOPIC", help=TOPIC)
 
 
 def model_options(add: Callable[..., argparse.Action]) -> None:
@@ -110,3 +122,12 @@ def extra(name: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise MMSenseError(f"{error}; `pip install mmsense_ros[{name}]`") from error
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from mmsense_ros.data.topics import INPUTS
+
+    name, _, topic = text.partition("=")
+    if name not in INPUTS or not topic:
+        raise argparse.ArgumentTypeError(f"{text!r} is not INPUT=TOPIC with an input of {', '.join(INPUTS)}")
+    return name, topic

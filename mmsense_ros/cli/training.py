@@ -10,7 +10,7 @@ from mmsense_ros.cli.options import command, extra
 
 def offer(commands: argparse._SubParsersAction) -> None:
     """Add the commands of this file."""
-    add = command(commands, train, "train", "train MMSense on simulated streets (needs the extra `train`)")
+    add = command(commands, train, "train", "train MMSense on simulated streets and recorded bags (needs the extra `train`)")
     add("config", type=Path, metavar="CONFIG", help="training configuration, such as config/train.yaml")
     add("--out", type=Path, default=Path("out/train"), help="folder for weights and figures (default: %(default)s)")
 

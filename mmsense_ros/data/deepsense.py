@@ -8,20 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsense_ros.data.drivebys import FEWEST_DRIVES, DriveBys, metres
 from mmsense_ros.errors import BagError
 
-METRES_PER_DEGREE = 111_320.0  #: of latitude; a street is small enough for a flat earth
-FEWEST_DRIVES = 3  #: to learn from, to calibrate and to test on
-
-
-@dataclass(frozen=True)
-class DriveBys:
-    """N snapshots of one scenario, in time order within a drive-by."""
-
-    scenario: int
-    power: np.ndarray  #: (N, beams) linear, as received on each beam
-    position: np.ndarray  #: (N, 2) [m] of the transmitter east and north of the base station, by GPS as measured
-    drive: np.ndarray  #: (N,) int, number of the drive-by
+RATE = 10.0  #: [snapshots/s] nominal; the arrays have no stamps
 
 
 def scenarios(folder: str | Path) -> list[int]:
@@ -32,19 +22,36 @@ def scenarios(folder: str | Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def load(folder: str | Path, scenario: int) -> DriveBys:
+@dataclass(frozen=True)
+class Scenario:
+    """N snapshots as they were gathered, in time order within a drive-by."""
+
+    power: np.ndarray  #: (N, beams) linear, as received on each beam
+    terminal: np.ndarray  #: (N, 2) latitude and longitude of the transmitter [degrees]
+    base: np.ndarray  #: (N, 2) the same of the base station
+    drive: np.ndarray  #: (N,) int, number of the drive-by
+
+
+def gathered(folder: str | Path, scenario: int) -> Scenario:
     """One scenario's arrays; BagError names the file that is missing, damaged or at odds with the others, and the remedy."""
     path, power = _array(folder, scenario, "unit1_pwr_60ghz", float, 2)
     if power.shape[1] < 2 or not (power > 0).all():
         raise BagError(f"{path} must hold a positive power for each of several beams; gather linear power, not dB")
     count = len(power)
     _, base = _array(folder, scenario, "unit1_loc", float, 2, count)
-    _, car = _array(folder, scenario, "unit2_loc", float, 2, count)
-    path, drive = _array(folder, scenario, "seq_index", np.int64, 1, count)
-    if len(np.unique(drive)) < FEWEST_DRIVES:
+    _, terminal = _array(folder, scenario, "unit2_loc", float, 2, count)
+    _, drive = _array(folder, scenario, "seq_index", np.int64, 1, count)
+    return Scenario(power, terminal, base, drive)
+
+
+def load(folder: str | Path, scenario: int) -> DriveBys:
+    """One scenario on the ground; BagError as by `gathered`, or if its drive-bys are too few to hold any out."""
+    data = gathered(folder, scenario)
+    if len(np.unique(data.drive)) < FEWEST_DRIVES:
+        path, _ = _array(folder, scenario, "seq_index", np.int64, 1)
         raise BagError(f"{path} has fewer than {FEWEST_DRIVES} drive-bys, too few to hold any out; gather the whole scenario")
-    north, east = ((car - base) * METRES_PER_DEGREE).T
-    return DriveBys(scenario, power, np.stack([east * np.cos(np.deg2rad(base[:, 0])), north], axis=1), drive)
+    position = metres(data.terminal, data.base)
+    return DriveBys(f"scenario {scenario}", data.power, position, data.drive, np.arange(len(data.drive)) / RATE)
 
 
 def _array(

@@ -13,6 +13,8 @@ import numpy as np
 
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.data.rosbag import BagReader
+from mmsense_ros.data.topics import CLOUD, COMPRESSED_IMAGE, CUBE, IMAGE, TF_STATIC, TRUTHS, topics_of
+from mmsense_ros.data.truth import Truth, TruthFile, TruthTopics
 from mmsense_ros.errors import BagError
 from mmsense_ros.messages.camera import camera_reading
 from mmsense_ros.messages.header import stamp_of
@@ -21,40 +23,26 @@ from mmsense_ros.messages.radar import radar_cube, radar_points
 from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, RADAR, Reading, Snapshot
 from mmsense_ros.sync import SyncConfig, Synchronizer, replay
 
-#: Topics a modality is read from, best first: of several only the first that the bag holds is taken.
-TOPICS = {CAMERA: ("/camera/image_raw",), RADAR: ("/radar/points", "/radar/cube"), LIDAR: ("/lidar/points",)}
-CAMERA_INFO, INSTRUCTION, TF_STATIC = "/camera/camera_info", "/instruction", "/tf_static"
-TRUTH_POWER, TRUTH_NOISE_FREE, TRUTH_SENSING = "/truth/beam_power", "/truth/beam_power_noise_free", "/truth/sensing"
 CONVERTERS: dict[str, dict[str, Callable[..., Reading]]] = {
-    CAMERA: {"sensor_msgs/msg/Image": camera_reading, "sensor_msgs/msg/CompressedImage": camera_reading},
-    RADAR: {"sensor_msgs/msg/PointCloud2": radar_points, "mmsense_ros/msg/RadarCube": radar_cube},
-    LIDAR: {"sensor_msgs/msg/PointCloud2": lidar_reading},
+    CAMERA: {IMAGE: camera_reading, COMPRESSED_IMAGE: camera_reading},
+    RADAR: {CLOUD: radar_points, CUBE: radar_cube},
+    LIDAR: {CLOUD: lidar_reading},
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
-    """What was so: `power` and `noise_free` (beams,) float32 linear, measured and exact; `sensing` a SensingResult message."""
-
-    power: np.ndarray
-    noise_free: np.ndarray
-    sensing: Any
-
-
-@dataclass(frozen=True, eq=False)
 class Moment:
-    """One snapshot, the newest instruction given at or before its stamp, and the truth at its stamp where recorded."""
+    """One snapshot, and the newest instruction given at or before its stamp."""
 
     snapshot: Snapshot
     instruction: str
-    truth: Truth | None
 
 
 class Recording:
     """A bag as moments. `drop` names modalities to withhold; every other one must be in the bag, else BagError.
 
-    A withheld reference sensor still sets the pace, if it is in the bag. `calibration` overrides the bag's /tf_static, and
-    `topics` (modality -> topic) the names in TOPICS.
+    A withheld reference sensor still sets the pace, if it is in the bag. Frames in `calibration` override the bag's /tf_static,
+    `topics` (input -> topic) the names in data/topics.py, and what `truth` tells the bag's own truth.
     """
 
     def __init__(
@@ -64,32 +52,55 @@ class Recording:
         calibration: Calibration | None = None,
         topics: Mapping[str, str] | None = None,
         sync: SyncConfig | None = None,
+        truth: TruthFile | None = None,
     ) -> None:
         if not set(MODALITIES) - set(drop):
             raise BagError(f"{path}: every modality is dropped; keep at least one of {', '.join(MODALITIES)}")
         self.bag = BagReader(path)
         self.drop = frozenset(drop)
-        self.topics = self._topics(topics or {})  #: modality -> topic it is read from
+        self.inputs = topics_of(self.bag, topics or {}, drop)  #: input -> topic it is read from
+        self.topics = {name: topic for name, topic in self.inputs.items() if name in MODALITIES}  #: the sensors among them
         sync = sync or SyncConfig()
         self._sync = sync if sync.reference in self.topics else replace(sync, reference=next(iter(self.topics)))
         self.frames = self.bag.topics[self.topics[self._sync.reference]]  #: messages of the reference sensor
-        self._instructions = [(m.log_time, m.message.data) for m in self.bag.messages([INSTRUCTION])]
-        self.calibration = calibration or self._calibration()
-        self.camera_info = next((m.message for m in self.bag.messages([CAMERA_INFO])), None)
-        self.truth = self._truth()
+        self.calibration = self._calibration(calibration)
+        self._truth_file = truth
+        self._truth_topics = TruthTopics({name: self.inputs[name] for name in TRUTHS if name in self.inputs})
+        self._instructions: list[tuple[int, str]] = []
+
+    @property
+    def camera_info(self) -> Any | None:
+        """The first CameraInfo message, if there is one."""
+        topics = [self.inputs[name] for name in ("camera_info",) if name in self.inputs]
+        return next((message.message for message in self.bag.messages(topics)), None)
 
     def moments(self) -> Iterator[Moment]:
         """Snapshots as the live node would get them, arrival being log time; none that holds only withheld readings."""
+        self._instructions.clear()
         for _, snapshot in replay(Synchronizer(self._sync), self._readings()):
             kept = {name: reading for name, reading in snapshot.readings.items() if name not in self.drop}
             if kept:
-                instruction, truth = self.instruction_at(snapshot.stamp), self.truth.get(snapshot.stamp)
-                yield Moment(replace(snapshot, readings=kept), instruction, truth)
+                yield Moment(replace(snapshot, readings=kept), self._instruction_at(snapshot.stamp))
 
-    def instruction_at(self, stamp: int) -> str:
-        """The newest instruction given at or before `stamp` [ns]; empty before the first."""
-        place = bisect_right(self._instructions, stamp, key=lambda entry: entry[0])
-        return self._instructions[place - 1][1] if place else ""
+    def truth_at(self, stamp: int) -> Truth | None:
+        """What was so at `stamp` [ns], None if nothing is known; complete once `moments` or `read_truth` has come to its end."""
+        parts = self._truth_topics.parts_at(stamp) | (self._truth_file.parts_at(stamp) if self._truth_file else {})
+        return Truth(**parts) if parts else None
+
+    def read_truth(self) -> None:
+        """Read the truth alone."""
+        for message in self.bag.messages(self._truth_topics.topics):
+            self._truth_topics.take(message)
+
+    def images(self, stamps: Collection[int]) -> dict[int, np.ndarray]:
+        """Camera images (H, W, 3) uint8 RGB of those of `stamps` [ns] that have one; none if the camera is withheld."""
+        topic, images = self.topics.get(CAMERA), {}
+        if topic and CAMERA not in self.drop and stamps:
+            convert = CONVERTERS[CAMERA][self.bag.types[topic]]
+            for message in self.bag.messages([topic]):
+                if (stamp := stamp_of(message.message)) in stamps:
+                    images[stamp] = convert(message.message, topic=topic).image
+        return images
 
     def close(self) -> None:
         """Close the bag."""
@@ -102,40 +113,31 @@ class Recording:
         self.close()
 
     def _readings(self) -> Iterator[tuple[int, str, int, Reading]]:
+        """The sensors' messages; on the way, what else the bag tells is remembered: reading a bag once is slow enough."""
         modalities = {topic: modality for modality, topic in self.topics.items()}
-        for message in self.bag.messages(modalities):
-            modality = modalities[message.topic]
-            reading = CONVERTERS[modality][message.type](message.message, topic=message.topic)
-            yield message.log_time, modality, reading.stamp, reading
+        instruction = self.inputs.get("instruction", "")
+        for message in self.bag.messages({*modalities, instruction, *self._truth_topics.topics}):
+            if message.topic == instruction:
+                self._instructions.append((message.log_time, message.message.data))
+            elif message.topic in modalities:
+                modality = modalities[message.topic]
+                reading = CONVERTERS[modality][message.type](message.message, topic=message.topic)
+                yield message.log_time, modality, reading.stamp, reading
+            else:
+                self._truth_topics.take(message)
 
-    def _topics(self, given: Mapping[str, str]) -> dict[str, str]:
-        counts, topics = self.bag.topics, {}
-        for modality, usual in TOPICS.items():
-            names = (given[modality],) if modality in given else usual
-            present = [name for name in names if counts.get(name)]
-            if present:
-                topics[modality] = present[0]
-                kind, known = self.bag.types[present[0]], CONVERTERS[modality]
-                if kind not in known:
-                    fault = f"{self.bag.path}: {present[0]} holds {kind}, {modality} is read from {' or '.join(known)}"
-                    raise BagError(f"{fault}; name the right one: --topic {modality}=TOPIC")
-            elif modality not in self.drop:
-                fault = f"{self.bag.path} has no messages on {' or '.join(names)}"
-                raise BagError(f"{fault}; name its topic: --topic {modality}=TOPIC, or go without it: --drop {modality}")
-        return topics
+    def _instruction_at(self, stamp: int) -> str:
+        """The newest instruction given at or before `stamp` [ns]; where the recorder's clock is another one, the first."""
+        place = bisect_right(self._instructions, stamp, key=lambda entry: entry[0])
+        return self._instructions[max(place - 1, 0)][1] if self._instructions else ""
 
-    def _calibration(self) -> Calibration:
-        if not self.bag.topics.get(TF_STATIC):
+    def _calibration(self, given: Calibration | None) -> Calibration:
+        topic = self.inputs.get("tf_static")
+        if topic is None:
+            if given is not None:
+                return given
             fault = f"{self.bag.path} has no messages on {TF_STATIC}"
-            raise BagError(f"{fault}; record it, or give the extrinsics: --calibration FILE")
-        transforms = [t for m in self.bag.messages([TF_STATIC]) for t in m.message.transforms]
-        return Calibration.from_transforms(transforms, f"{self.bag.path}: {TF_STATIC}")
-
-    def _truth(self) -> dict[int, Truth]:
-        """Truth by stamp, for the stamps at which all of it was recorded."""
-        by_topic: dict[str, dict[int, Any]] = {topic: {} for topic in (TRUTH_POWER, TRUTH_NOISE_FREE, TRUTH_SENSING)}
-        for message in self.bag.messages(by_topic):
-            by_topic[message.topic][stamp_of(message.message)] = message.message
-        measured, exact, sensing = by_topic.values()
-        stamps = measured.keys() & exact.keys() & sensing.keys()
-        return {stamp: Truth(measured[stamp].power, exact[stamp].power, sensing[stamp]) for stamp in stamps}
+            raise BagError(f"{fault}; record it, name it: --topic tf_static=TOPIC, or give the extrinsics: --calibration FILE")
+        transforms = [t for m in self.bag.messages([topic]) for t in m.message.transforms]
+        recorded = Calibration.from_transforms(transforms, f"{self.bag.path}: {topic}")
+        return given.over(recorded) if given else recorded

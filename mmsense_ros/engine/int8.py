@@ -2,22 +2,26 @@
 beside `mmsense.onnx`, with a note of what it was made of and how well it answers.
 
 One graph for OpenVINO, ONNX Runtime and TensorRT: pairs of QuantizeLinear and DequantizeLinear, per tensor and symmetric, before what
-is computed in int8; sums, biases and all the rest stay fp32.
+is computed in int8; sums, biases and all the rest stay fp32, and so do the products whose rounding would move the answers most.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from mmsense_ros.engine.graph import operations
+from mmsense_ros.engine.rounding import Readings, Rounding
 from mmsense_ros.errors import EngineError
 
 KINDS = ("Conv", "Gemm", "MatMul")
 RANGE = 99.99  #: [%] of a tensor's values that its range covers: the few beyond would make all others coarser
+MOVED = 0.06  #: that answers may move (rounding.moved); bf16 moves those of the shipped model about as far
 REMEDY = "`mmsense export MODEL OUT.onnx --int8 RECIPE` makes one, or use precision auto"
 
 Figures = Mapping[str, float]
@@ -46,17 +50,21 @@ def int8_graph(model: Path) -> Path:
     return path
 
 
-def note_int8(model: Path, exact: Figures, rounded: Figures) -> None:
-    """Notes beside the int8 copy of `model` that it is whole, and the figures of `model` and of the copy."""
+def note_int8(model: Path, share: float, exact: Figures, rounded: Figures) -> None:
+    """Notes beside the int8 copy of `model` that it is whole, the `share` of its operations in int8, and the figures of both."""
     path = int8_path(model)
-    note = {"model": _sha256(model), "sha256": _sha256(path), "figures": {"fp32": dict(exact), "int8": dict(rounded)}}
+    figures = {"fp32": dict(exact), "int8": dict(rounded)}
+    note = {"model": _sha256(model), "sha256": _sha256(path), "share": share, "figures": figures}
     path.with_suffix(".json").write_text(json.dumps(note, indent=1) + "\n")
 
 
-def quantize(model: Path, readings: Iterable[Mapping[str, np.ndarray]]) -> None:
+def quantize(
+    model: Path, readings: Readings, limit: float = MOVED, report: Callable[[int, int], None] = lambda done, total: None
+) -> float:
     """Writes the int8 copy of the ONNX file `model`, for the ranges that its tensors have with `readings`, the inputs of single runs.
 
-    Raises ImportError without onnx and onnxruntime.
+    Products with weights are rounded as far as answers move by no more than `limit`; returns the part of all operations that is in
+    int8. Raises ImportError without onnx and onnxruntime.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -68,8 +76,9 @@ def quantize(model: Path, readings: Iterable[Mapping[str, np.ndarray]]) -> None:
         def get_next(self) -> Mapping[str, np.ndarray] | None:
             return next(self._readings, None)
 
-    graph = onnx.load(str(model)).graph
-    weights = {weight.name for weight in graph.initializer}
+    exact = onnx.load(str(model))
+    weights = {weight.name for weight in exact.graph.initializer}
+    candidates = [node.name for node in exact.graph.node if node.op_type in KINDS and node.input[1] in weights]
     out = int8_path(model)
     quantize_static(
         str(model),
@@ -77,7 +86,7 @@ def quantize(model: Path, readings: Iterable[Mapping[str, np.ndarray]]) -> None:
         Reader(),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(KINDS),
-        nodes_to_quantize=[node.name for node in graph.node if node.op_type in KINDS and node.input[1] in weights],
+        nodes_to_quantize=candidates,
         per_channel=False,
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
@@ -90,7 +99,12 @@ def quantize(model: Path, readings: Iterable[Mapping[str, np.ndarray]]) -> None:
             "CalibPercentile": RANGE,
         },
     )
+    rounding = Rounding(exact, onnx.load(str(out)), candidates)
+    chosen = rounding.chosen(readings, limit, report) if limit < math.inf else set(candidates)
+    onnx.save(rounding.only(chosen), str(out))
     onnx.checker.check_model(str(out), full_check=True)
+    cost = operations(exact)
+    return sum(cost[node] for node in chosen) / sum(cost.values())
 
 
 def _sha256(path: Path) -> str:

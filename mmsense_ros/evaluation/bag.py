@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mmsense_ros.calibration import Calibration
-from mmsense_ros.data.recording import Recording
+from mmsense_ros.data.drivebys import senses
 from mmsense_ros.engine import SHIPPED_MODEL, EngineOptions
-from mmsense_ros.errors import BagError, ConfigError
-from mmsense_ros.evaluation.film import Film
-from mmsense_ros.evaluation.overlay import Overlay
-from mmsense_ros.evaluation.report import Score
+from mmsense_ros.errors import ConfigError
+from mmsense_ros.evaluation import measured
+from mmsense_ros.evaluation.agreement import Agreement
+from mmsense_ros.evaluation.baselines import online
+from mmsense_ros.evaluation.frames import Frames
+from mmsense_ros.evaluation.highlights import SHOWN
+from mmsense_ros.evaluation.page.report import report_page
+from mmsense_ros.evaluation.processes import Spread, here
+from mmsense_ros.evaluation.report import BRIEF, figures, report_of, without_nan
+from mmsense_ros.evaluation.scenario import Plan, jobs_of
 from mmsense_ros.model_card import ModelCard
-from mmsense_ros.perception import Perception
-from mmsense_ros.sensing import Sensing
-from mmsense_ros.snapshot import CAMERA, MODALITIES, Snapshot
-
-Progress = Callable[[int, int], None]  #: called with (frames done, frames in all)
-FILM_RATE = 30.0  #: [pictures/s]
-BRIEF = ("top1", "top3", "dba", "power_loss_db")
+from mmsense_ros.snapshot import MODALITIES
 
 
 def evaluate(
@@ -34,101 +30,77 @@ def evaluate(
     engine: EngineOptions = EngineOptions(),
     drop: Collection[str] = (),
     out: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
     *,
     calibration: str | Path | None = None,
     topics: Mapping[str, str] | None = None,
+    truth: str | Path | None = None,
     ablate: bool = False,
     overlay: bool = False,
+    spread: Spread = here,
+    draw: int = 0,
 ) -> dict[str, Any]:
-    """Figures over all `bags` together, also written to `out`/report.json. `topics` renames topics (modality -> topic).
+    """Figures over all `bags` together, and under `scenarios` of each; in `out` go report.json, report.html and frames.npz.
 
-    `drop` withholds modalities from everything. `per_modality_drop` holds the beam figures with one more modality withheld:
-    each one if `ablate`, else, if exactly one is dropped, that one. Bags without truth give `predictions` in the figures'
-    stead. `overlay` also draws `out`/overlay.mp4 of the first bag. Raises BagError, ModelError, EngineError, CalibrationError;
-    all but latency_ms is the same in every run.
+    `topics` renames inputs (input -> topic, data/topics.py), `truth` is a file beside the bags (data/truth.py). `drop` withholds
+    modalities from everything. `per_modality_drop` holds the beam figures with one more modality withheld: each one if `ablate`,
+    else, if exactly one is dropped, that one. `predictions` tells of tasks without truth. `overlay` also draws `out`/overlay.mp4
+    of the first bag. `baselines` are told from the measured beam powers alone (baselines/online.py); bags that hold these but no sensor
+    give nothing else (measured.py, which `draw` is for): report.json alone. `spread` says who does the work; `progress` is called with
+    (frames done, frames in all). All but latency_ms is the same in every run. Raises BagError, ModelError, EngineError, CalibrationError, ConfigError.
     """
     if unknown := sorted(set(drop) - set(MODALITIES)):
         raise ConfigError(f"unknown modality {', '.join(unknown)}; drop one of {', '.join(MODALITIES)}")
+    others = tuple(name for name in MODALITIES if ablate and name not in drop)
     path = Path(model) if model else SHIPPED_MODEL
-    given = Calibration.load(calibration) if calibration else None
-    score, ablated = Score(), {name: Score() for name in MODALITIES if ablate and name not in drop}
-    predictions: list[dict[str, Any]] = []
-    with ExitStack() as stack:
-        recordings = [stack.enter_context(Recording(bag, drop, given, topics)) for bag in bags]
-        total = sum(recording.frames for recording in recordings)
-        opened = Perception.open(given, path, engine)
-        stack.callback(opened.close)
-        film = stack.enter_context(Film(Path(out or ".") / "overlay.mp4", FILM_RATE)) if overlay else None
-        for recording in recordings:
-            perception = opened.beside(recording.calibration)
-            others = {name: opened.beside(recording.calibration) for name in ablated}
-            picture = drawing(recording, opened.card)
-            for moment in recording.moments():
-                sensing = perception(moment.snapshot, moment.instruction)
-                score.add(sensing, moment.truth)
-                if moment.truth is None:
-                    predictions.append(prediction(sensing))
-                for name, other in ablated.items():
-                    if rest := without(moment.snapshot, name):
-                        other.add(others[name](rest, moment.instruction), moment.truth)
-                if film and recording is recordings[0]:
-                    camera = moment.snapshot.readings.get(CAMERA)
-                    film.add(picture.draw(camera.image if camera else None, sensing))
-                if progress:
-                    progress(min(score.frames, total), total)
-    if not score.frames:
-        raise BagError(f"{', '.join(map(str, bags))}: no snapshot came together; check the stamps and the reference sensor")
-    report = score.report() | {"engine": {"name": opened.engine.name, "precision": opened.engine.precision}}
+    plan = Plan(
+        path, engine, frozenset(drop), others, _path(calibration), dict(topics or {}), _path(truth), SHOWN if out else 0
+    )
+    jobs = jobs_of(bags)
+    if not any(senses(job.bag, plan.topics) for job in jobs):
+        report = measured.report_of(jobs, plan.topics, draw)
+        if out is not None:
+            write(report, Path(out))
+        return report
+    if overlay:
+        jobs[0] = replace(jobs[0], film=Path(out or ".") / "overlay.mp4")
+    total = 0
+    for job in jobs:  # what is wrong with a bag is best said before others were worked on
+        with plan.open(job) as recording:
+            total += recording.frames
+    parts = spread(plan, jobs, lambda done: progress(min(done, total), total) if progress else None)
+    frames = Frames.joined([part.frames for part in parts])
+    report = report_of(frames) | {"engine": {"name": parts[0].engine, "precision": parts[0].precision}}
+    if replayed := [part.live for part in parts if part.live]:
+        report["live"] = Agreement.joined(replayed).figures()
     if "beam" in report:
-        losses = {name: other.report()["beam"] for name, other in ablated.items()}
+        report["baselines"] = without_nan(online.beside(frames, ModelCard.load(path).horizon))
+        ablated = {name: [part.ablated[name] for part in parts if name in part.ablated] for name in others}
+        losses = {name: figures(Frames.joined(rest))["beam"] for name, rest in ablated.items() if rest}
         if len(drop) == 1:
             losses |= {next(iter(drop)): report["beam"]}
         report["per_modality_drop"] = {name: {key: beam[key] for key in BRIEF} for name, beam in losses.items()}
-    else:
-        report["predictions"] = predictions
     if out is not None:
-        write_report(report, Path(out))
+        page = report_page(frames, report, [shot for part in parts for shot in part.shots], parts[0].coverage)
+        write(report, Path(out), frames, page)
     return report
 
 
-def write_report(report: dict[str, Any], out: Path) -> Path:
-    """Write `out`/report.json and return its path. Raises ConfigError if the folder cannot be made."""
+def write(report: dict[str, Any], out: Path, frames: Frames | None = None, page: str = "") -> None:
+    """What an evaluation leaves in the folder `out`: its report, its `frames` and its `page` as far as there are any.
+
+    Raises ConfigError if it cannot be written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        file = out / "report.json"
-        file.write_text(json.dumps(report, indent=2) + "\n")
+        (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+        if page:
+            (out / "report.html").write_text(page, encoding="utf-8")
+        if frames is not None:
+            frames.save(out / "frames.npz")
     except OSError as error:
         raise ConfigError(f"{out} cannot be written ({error.strerror}); choose another folder with --out") from error
-    return file
 
 
-def drawing(recording: Recording, card: ModelCard) -> Overlay:
-    """What draws on the recording's camera images; with no camera_info in the bag, only the panel shows where things are."""
-    info = recording.camera_info
-    if info is None:
-        return Overlay(card.codebook)
-    pose = recording.calibration.antenna_from(info.header.frame_id)
-    return Overlay(card.codebook, np.asarray(info.k, float).reshape(3, 3), pose)
-
-
-def without(snapshot: Snapshot, modality: str) -> Snapshot | None:
-    """The snapshot as if that sensor had not been there; None if nothing else was."""
-    readings = {name: reading for name, reading in snapshot.readings.items() if name != modality}
-    return dataclasses.replace(snapshot, readings=readings) if readings else None
-
-
-def prediction(sensing: Sensing) -> dict[str, Any]:
-    """One frame's answers, brief and JSON-ready, for bags that hold no truth."""
-    return {
-        "stamp": sensing.stamp,
-        "instruction": sensing.instruction,
-        "beam": sensing.beam.best,
-        "probability": round(float(sensing.beam.probabilities.max()), 4),
-        "sweep_set": sensing.beam.sweep_set.tolist(),
-        "beam_ahead": sensing.beam_ahead.best,
-        "blockage": round(sensing.blockage, 4),
-        "pathloss_db": round(sensing.pathloss, 2),
-        "objects": len(sensing.objects),
-        "people": len(sensing.people),
-    }
+def _path(path: str | Path | None) -> Path | None:
+    return Path(path) if path else None

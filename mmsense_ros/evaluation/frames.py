@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from mmsense_ros.errors import ConfigError
+
+DETECTIONS = ("object_", "person_")  #: columns with a row for each matched pair, not for each frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +45,11 @@ class Frames:
     object_frame: np.ndarray  #: (M,) int, the frame of each matched vehicle
     object_range: np.ndarray  #: (M,) [m] true distance from the array
     object_error: np.ndarray  #: (M,) [m] on the ground
-    object_agreed: np.ndarray  #: (M,) bool, its class was right
+    object_agreed: np.ndarray  #: (M,) 1 if its class was right, 0 if not, NaN if it is not known
     person_frame: np.ndarray
     person_range: np.ndarray
     person_error: np.ndarray
-    person_agreed: np.ndarray  #: (M,) bool, their activity was right
+    person_agreed: np.ndarray  #: (M,) the same of their activity
 
     def __len__(self) -> int:
         return len(self.stamp)
@@ -56,29 +61,27 @@ class Frames:
 
     def only(self, rows: np.ndarray) -> Frames:
         """The frames `rows` (n,) int, in that order, a frame as often as it is named."""
-        rows = np.asarray(rows, np.int64)
-        columns = {}
-        for name, values in self._columns().items():
-            prefix = name.partition("_")[0]
-            if not name.startswith(("object_", "person_")):
-                columns[name] = values[rows]
-                continue
-            frame = getattr(self, f"{prefix}_frame")
+        rows = np.arange(len(self))[np.asarray(rows, np.int64)]
+        columns = {name: values[rows] for name, values in self._columns().items() if not name.startswith(DETECTIONS)}
+        for kind in DETECTIONS:
+            frame = getattr(self, f"{kind}frame")
             order = np.argsort(frame, kind="stable")
             first, last = (np.searchsorted(frame[order], rows, side) for side in ("left", "right"))
-            pairs = np.concatenate([order[a:b] for a, b in zip(first, last)]) if len(rows) else np.zeros(0, np.int64)
-            columns[name] = np.repeat(np.arange(len(rows)), last - first) if name.endswith("_frame") else values[pairs]
+            count = last - first
+            place = np.arange(count.sum()) + np.repeat(first - (np.cumsum(count) - count), count)
+            columns |= {name: values[order[place]] for name, values in self._columns().items() if name.startswith(kind)}
+            columns[f"{kind}frame"] = np.repeat(np.arange(len(rows)), count)
         return Frames(**columns)
 
     @classmethod
-    def joined(cls, parts: list[Frames]) -> Frames:
-        """All frames of several recordings, one after another."""
-        starts = np.cumsum([0, *map(len, parts)])
+    def joined(cls, parts: Sequence[Frames]) -> Frames:
+        """All frames of several recordings, at least one, one after another."""
+        starts = np.cumsum([0, *(len(part) for part in parts)])
         columns = {}
         for name in (field.name for field in fields(cls)):
             values = [getattr(part, name) for part in parts]
             if name.endswith("_frame"):
-                values = [frame + start for frame, start in zip(values, starts)]
+                values = [frame + start for frame, start in zip(values, starts[:-1], strict=True)]
             columns[name] = np.concatenate(values)
         return cls(**columns)
 
@@ -92,7 +95,7 @@ class Frames:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return cls(**{field.name: file[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
             raise ConfigError(f"{path} is missing or damaged ({error}); run `mmsense evaluate` again") from error
 
     def _columns(self) -> dict[str, np.ndarray]:

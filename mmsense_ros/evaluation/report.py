@@ -1,131 +1,73 @@
-"""Answers and truth, frame by frame, become the figures of report.json."""
+"""The figures of report.json, from the columns of `Frames`."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from mmsense_ros.data.recording import Truth
 from mmsense_ros.evaluation import metrics
-from mmsense_ros.sensing import BeamForecast, Sensing
+from mmsense_ros.evaluation.frames import Frames
+
+BRIEF = ("top1", "top3", "dba", "power_loss_db")
+OBJECTS, PEOPLE = ("recall", "precision", "position_mae_m"), ("recall", "precision", "activity_acc")
 
 
-@dataclass
-class DetectionTally:
-    """Counts over frames of one kind of detection; matching is class-agnostic (`metrics.match`)."""
+def report_of(frames: Frames) -> dict[str, Any]:
+    """`figures` of all frames and, under `scenarios`, of each bag; `predictions` tells of the tasks without truth."""
+    report = figures(frames)
+    if untold := predictions(frames):
+        report["predictions"] = untold
+    names = dict.fromkeys(frames.scenario.tolist())
+    return report | {"scenarios": {name: figures(frames.only(np.flatnonzero(frames.scenario == name))) for name in names}}
 
-    found: int = 0
-    true: int = 0
-    errors: list[float] = field(default_factory=list)  #: [m] ground distance of each matched pair
-    agreed: int = 0  #: matched pairs whose label (class, activity) is the same
 
-    def add(self, found: Sequence[tuple[Any, str]], true: Sequence[tuple[Any, str]]) -> None:
-        """One frame: (position (3,), label) of what was found, most confident first, and of what was there."""
-        places, truths = ([place for place, _ in things] for things in (found, true))
-        self.found += len(found)
-        self.true += len(true)
-        for i, j in metrics.match(np.array(places).reshape(-1, 3), np.array(truths).reshape(-1, 3)):
-            self.errors.append(math.dist(places[i][:2], truths[j][:2]))
-            self.agreed += found[i][1] == true[j][1]
+def figures(frames: Frames) -> dict[str, Any]:
+    """All figures that the truth allows, JSON-ready: a task without truth is left out, what is undefined is None."""
+    tasks = {
+        "beam": _beam(frames),
+        "beam_ahead": _ahead(frames),
+        "blockage": _blockage(frames, 0),
+        "blockage_ahead": _blockage(frames, 1),
+        "pathloss": _mean_error("mae_db", frames.pathloss, frames.true_pathloss),
+        "objects": _detections(frames, "object", frames.objects, "class_acc"),
+        "traffic": _mean_error("mae", frames.traffic, frames.true_traffic),
+        "people": _detections(frames, "person", frames.people, "activity_acc"),
+    }
+    tasks = {name: task for name, task in tasks.items() if task}
+    found: dict[str, Any] = {"frames": len(frames)}
+    if "beam" in tasks:
+        found |= {"beam": tasks["beam"], **_bounds(frames)}
+    for name in ("blockage", "pathloss", "objects", "traffic", "people"):
+        if name in tasks:
+            brief = {"objects": OBJECTS, "people": PEOPLE}.get(name, tasks[name])
+            found[name] = {key: tasks[name][key] for key in brief}
+    return without_nan(found | {"per_task": tasks, "latency_ms": metrics.percentiles(frames.latency)})
 
-    def figures(self, label_accuracy: str) -> dict[str, float]:
-        """Recall, precision, mean ground distance of the matched, and the part of them with the right label."""
-        matched = len(self.errors)
-        return {
-            "recall": metrics.ratio(matched, self.true),
-            "precision": metrics.ratio(matched, self.found),
-            "position_mae_m": metrics.ratio(sum(self.errors), matched),
-            label_accuracy: metrics.ratio(self.agreed, matched),
+
+def predictions(frames: Frames) -> dict[str, Any]:
+    """What was answered to the tasks of which no truth is known: means over all frames, JSON-ready."""
+    told: dict[str, Any] = {}
+    if not frames.known.any():
+        best = np.bincount(frames.beam.argmax(axis=1), minlength=frames.beam.shape[1])
+        told["beam"] = {
+            "most_frequent": int(best.argmax()),
+            "different": int((best > 0).sum()),
+            "probability": float(frames.beam.max(axis=1).mean()),
+            "set_size": float(frames.sweep.sum(axis=1).mean()),
         }
-
-
-@dataclass
-class Score:
-    """Collects frames; `report` gives the figures. Only small arrays are kept, never images."""
-
-    frames: int = 0
-    latency: list[float] = field(default_factory=list)  #: [ms] per frame, readings to answers
-    power: list[np.ndarray] = field(default_factory=list)
-    noise_free: list[np.ndarray] = field(default_factory=list)
-    beams: list[BeamForecast] = field(default_factory=list)
-    ahead: list[BeamForecast] = field(default_factory=list)
-    best_ahead: list[int] = field(default_factory=list)
-    blockage: list[tuple[float, float, float, float]] = field(default_factory=list)  #: now, truth now, ahead, truth ahead
-    pathloss: list[float] = field(default_factory=list)
-    traffic: list[float] = field(default_factory=list)
-    objects: DetectionTally = field(default_factory=DetectionTally)
-    people: DetectionTally = field(default_factory=DetectionTally)
-
-    def add(self, sensing: Sensing, truth: Truth | None) -> None:
-        """One frame; without truth only the latency counts."""
-        self.frames += 1
-        self.latency.append(sensing.latency_ms["total"])
-        if truth is None:
-            return
-        real = truth.sensing
-        self.power.append(np.array(truth.power, np.float64))
-        self.noise_free.append(np.array(truth.noise_free, np.float64))
-        self.beams.append(sensing.beam)
-        self.ahead.append(sensing.beam_ahead)
-        self.best_ahead.append(int(real.beam_ahead.beams[0]))
-        self.blockage.append((sensing.blockage, real.blockage, sensing.blockage_ahead, real.blockage_ahead))
-        self.pathloss.append(abs(sensing.pathloss - real.pathloss))
-        self.traffic.extend(abs(sensing.traffic.get(count.label, 0.0) - count.count) for count in real.traffic)
-        self.objects.add([(o.position, o.label) for o in sensing.objects], [(_xyz(o), o.label) for o in real.objects])
-        self.people.add([(p.position, p.activity) for p in sensing.people], [(_xyz(p), p.activity) for p in real.people])
-
-    def report(self) -> dict[str, Any]:
-        """All figures that the collected truth allows, JSON-ready: what is undefined is None."""
-        figures: dict[str, Any] = {"frames": self.frames}
-        if self.power:
-            figures |= self._against_truth()
-        figures["latency_ms"] = metrics.percentiles(self.latency)
-        return _without_nan(figures)
-
-    def _against_truth(self) -> dict[str, Any]:
-        power, noise_free = np.array(self.power), np.array(self.noise_free)
-        best = power.argmax(axis=1)
-        ranked = np.array([beam.ranked for beam in self.beams])
-        sets = [beam.sweep_set for beam in self.beams]
-        frequent = Counter(best.tolist())
-        order = sorted(range(power.shape[1]), key=lambda beam: (-frequent[beam], beam))
-        now, now_truth, later, later_truth = np.array(self.blockage).T
-        objects, people = self.objects.figures("class_acc"), self.people.figures("activity_acc")
-        beam = beam_figures(ranked, power) | {"coverage": metrics.coverage(sets, best), "set_size": metrics.set_size(sets)}
-        blockage = {"f1": metrics.f1(now, now_truth), "auroc": metrics.auroc(now, now_truth)}
-        pathloss = {"mae_db": float(np.mean(self.pathloss))}
-        traffic = {"mae": metrics.ratio(sum(self.traffic), len(self.traffic))}
-        oracle = beam_figures(np.argsort(-noise_free, axis=1, kind="stable"), power)
-        return {
-            "beam": beam,
-            "oracle": {key: oracle[key] for key in ("top1", "top3", "dba", "power_loss_db")},
-            "baseline": beam_figures(np.tile(order, (len(power), 1)), power),
-            "blockage": blockage,
-            "pathloss": pathloss,
-            "objects": {key: objects[key] for key in ("recall", "precision", "position_mae_m")},
-            "traffic": traffic,
-            "people": {key: people[key] for key in ("recall", "precision", "activity_acc")},
-            "per_task": {
-                "beam": beam,
-                "beam_ahead": self._ahead_figures(),
-                "blockage": blockage,
-                "blockage_ahead": {"f1": metrics.f1(later, later_truth), "auroc": metrics.auroc(later, later_truth)},
-                "pathloss": pathloss,
-                "objects": objects,
-                "traffic": traffic,
-                "people": people,
-            },
-        }
-
-    def _ahead_figures(self) -> dict[str, float]:
-        best, ranked = np.array(self.best_ahead), np.array([beam.ranked for beam in self.ahead])
-        sets = [beam.sweep_set for beam in self.ahead]
-        return ranking_figures(ranked, best) | {"coverage": metrics.coverage(sets, best), "set_size": metrics.set_size(sets)}
+    if not np.isfinite(frames.blocked).any():
+        told["blockage"] = {"now": float(frames.blockage[:, 0].mean()), "ahead": float(frames.blockage[:, 1].mean())}
+    if not np.isfinite(frames.true_pathloss).any():
+        told["pathloss"] = {"mean_db": float(frames.pathloss.mean())}
+    if not np.isfinite(frames.true_traffic).any():
+        told["traffic"] = {"vehicles": float(frames.traffic.sum(axis=1).mean())}
+    for name in ("objects", "people"):
+        counts = getattr(frames, name)
+        if (counts[:, 1] < 0).all():
+            told[name] = {"found": float(counts[:, 0].mean())}
+    return without_nan(told)
 
 
 def ranking_figures(ranked: np.ndarray, best: np.ndarray) -> dict[str, float]:
@@ -138,12 +80,74 @@ def beam_figures(ranked: np.ndarray, power: np.ndarray) -> dict[str, float]:
     return ranking_figures(ranked, power.argmax(axis=1)) | {"power_loss_db": metrics.power_loss_db(power, ranked[:, 0])}
 
 
-def _xyz(thing: Any) -> tuple[float, float, float]:
-    return thing.position.x, thing.position.y, thing.position.z
+def set_figures(sweep: np.ndarray, best: np.ndarray) -> dict[str, float]:
+    """How often the sets (N, beams) bool hold the best beams (N,), and how many beams they have."""
+    return {"coverage": float(sweep[np.arange(len(best)), best].mean()), "set_size": float(sweep.sum(axis=1).mean())}
 
 
-def _without_nan(value: Any) -> Any:
+def ranking(probabilities: np.ndarray) -> np.ndarray:
+    """Beams (N, beams), best first, of probabilities or powers (N, beams); of equals, the lower index."""
+    return np.argsort(-probabilities, axis=1, kind="stable")
+
+
+def without_nan(value: Any) -> Any:
     """JSON knows no NaN: None says that a figure is undefined."""
     if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
+        return {key: without_nan(entry) for key, entry in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _beam(frames: Frames) -> dict[str, float]:
+    known = frames.known
+    if not known.any():
+        return {}
+    power = frames.power[known]
+    return beam_figures(ranking(frames.beam[known]), power) | set_figures(frames.sweep[known], power.argmax(axis=1))
+
+
+def _ahead(frames: Frames) -> dict[str, float]:
+    known = frames.best_ahead >= 0
+    if not known.any():
+        return {}
+    best = frames.best_ahead[known]
+    return ranking_figures(ranking(frames.ahead[known]), best) | set_figures(frames.sweep_ahead[known], best)
+
+
+def _bounds(frames: Frames) -> dict[str, dict[str, float]]:
+    """`baseline`, always the beam that is best most often, and `oracle`, exact geometry without noise."""
+    known, exact = frames.known, np.isfinite(frames.noise_free).all(axis=1)
+    power = frames.power[known]
+    frequent = np.bincount(power.argmax(axis=1), minlength=power.shape[1])
+    bounds = {"baseline": beam_figures(np.tile(ranking(frequent[None]), (len(power), 1)), power)}
+    if (known & exact).any():
+        oracle = beam_figures(ranking(frames.noise_free[known & exact]), frames.power[known & exact])
+        bounds["oracle"] = {key: oracle[key] for key in BRIEF}
+    return bounds
+
+
+def _blockage(frames: Frames, when: int) -> dict[str, float]:
+    known = np.isfinite(frames.blocked[:, when])
+    if not known.any():
+        return {}
+    probability, truth = frames.blockage[known, when], frames.blocked[known, when]
+    return {"f1": metrics.f1(probability, truth), "auroc": metrics.auroc(probability, truth)}
+
+
+def _mean_error(name: str, told: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    error = np.abs(told - true)
+    return {name: float(np.nanmean(error))} if np.isfinite(error).any() else {}
+
+
+def _detections(frames: Frames, kind: str, counts: np.ndarray, label_accuracy: str) -> dict[str, float]:
+    """Recall, precision, mean ground distance of the matched, and the part of them with the right label."""
+    known = counts[counts[:, 1] >= 0]
+    if not len(known):
+        return {}
+    errors, agreed = getattr(frames, f"{kind}_error"), getattr(frames, f"{kind}_agreed")
+    found, true = known.sum(axis=0).tolist()
+    return {
+        "recall": metrics.ratio(len(errors), true),
+        "precision": metrics.ratio(len(errors), found),
+        "position_mae_m": metrics.ratio(float(errors.sum()), len(errors)),
+        label_accuracy: metrics.ratio(int(np.nansum(agreed)), int(np.isfinite(agreed).sum())),
+    }

@@ -64,6 +64,12 @@ def rgb8_message(types: MessageTypes, stamp: int, frame_id: str, image: np.ndarr
     )
 
 
+def compressed_message(types: MessageTypes, stamp: int, frame_id: str, kind: str, data: bytes) -> Any:
+    """A CompressedImage of the bytes of a "jpeg" or "png" file."""
+    content = types.payload(data)
+    return types("sensor_msgs/msg/CompressedImage", header=header(types, stamp, frame_id), format=kind, data=content)
+
+
 def camera_info_message(types: MessageTypes, stamp: int, frame_id: str, matrix: np.ndarray, width: int, height: int) -> Any:
     """The CameraInfo of an undistorted pinhole camera with intrinsics `matrix` (3, 3) [pixels]."""
     projection = np.hstack([matrix, np.zeros((3, 1))])

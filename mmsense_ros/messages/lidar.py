@@ -25,9 +25,14 @@ def lidar_reading(message: Any, topic: str = "") -> LidarReading:
     if intensity is None:
         intensity = np.zeros(len(xyz), np.float32)
     else:
-        scale = 255 if intensity.max(initial=0.0) > 1.5 else 1
-        intensity = np.clip(intensity * np.float32(1 / scale), 0, 1)
+        intensity = unit_intensity(intensity)
     return LidarReading(stamp_of(message), frame_of(message), xyz, intensity)
+
+
+def unit_intensity(intensity: np.ndarray) -> np.ndarray:
+    """Intensities (N,) float32 as 0..1, from 0..255 if one exceeds 1.5; what is beyond is clipped."""
+    scale = 255 if intensity.max(initial=0.0) > 1.5 else 1
+    return np.clip(intensity * np.float32(1 / scale), 0, 1)
 
 
 def lidar_message(types: MessageTypes, reading: LidarReading) -> Any:

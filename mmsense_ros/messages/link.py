@@ -7,22 +7,34 @@ from typing import Any
 
 import numpy as np
 
-from mmsense_ros.codebook import Codebook
+from mmsense_ros.codebook import MIRRORED, Codebook
 from mmsense_ros.messages.types import MessageTypes, header
 
 
 def beam_power_message(
-    types: MessageTypes, stamp: int, frame_id: str, codebook: Codebook, terminal: str, power: np.ndarray
+    types: MessageTypes,
+    stamp: int,
+    frame_id: str,
+    codebook: Codebook,
+    terminal: str,
+    power: np.ndarray,
+    mirrored: bool = False,
 ) -> Any:
-    """One sweep: `power` (beams,) linear."""
+    """One sweep: `power` (beams,) linear, beam 0 furthest to the left, or to the right if `mirrored`."""
     values = types.numbers(np.asarray(power, np.float32))
     return types(
         "mmsense_ros/msg/BeamPower",
         header=header(types, stamp, frame_id),
-        codebook=codebook.name,
+        codebook=codebook.name + (MIRRORED if mirrored else ""),
         terminal=terminal,
         power=values,
     )
+
+
+def beam_powers(message: Any) -> np.ndarray:
+    """(beams,) float32 linear of a BeamPower, beam 0 furthest to the left as in `Codebook`, whichever way its own one counts."""
+    power = np.asarray(message.power, np.float32)
+    return power[::-1] if message.codebook.endswith(MIRRORED) else power
 
 
 def string_message(types: MessageTypes, text: str) -> Any:

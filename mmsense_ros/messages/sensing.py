@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,25 +52,61 @@ def sensing_message(types: MessageTypes, sensing: Sensing, codebook: Codebook) -
         blockage_ahead=float(sensing.blockage_ahead),
         pathloss=float(sensing.pathloss),
         objects=[_object_message(types, thing) for thing in sensing.objects],
-        people=[
-            types(
-                "mmsense_ros/msg/DetectedPerson",
-                position=_vector(types, "Point", person.position),
-                activity=person.activity,
-                activity_probability=person.activity_probability,
-                score=person.score,
-            )
-            for person in sensing.people
-        ],
-        traffic=[
-            types("mmsense_ros/msg/TrafficCount", label=label, count=float(count)) for label, count in sensing.traffic.items()
-        ],
+        people=[_person_message(types, person) for person in sensing.people],
+        traffic=[_count_message(types, label, count) for label, count in sensing.traffic.items()],
         engine=sensing.engine,
         precision=sensing.precision,
         latencies=[
             types("mmsense_ros/msg/StageLatency", stage=stage, duration=float(duration))
             for stage, duration in sensing.latency_ms.items()
         ],
+    )
+
+
+def scene_message(
+    types: MessageTypes,
+    stamp: int,
+    frame_id: str,
+    objects: Sequence[SensedObject],
+    people: Sequence[SensedPerson],
+    counted: Iterable[str],
+) -> Any:
+    """The truth of an annotated scene: a SensingResult that names no beams and has NaN for blockage and path loss.
+
+    `counted` are the classes that the annotations tell apart; of these there are counts. An empty activity is not known.
+    """
+    head, nothing = header(types, stamp, frame_id), types.numbers(np.zeros(0, np.uint16))
+    unknown = types(
+        "mmsense_ros/msg/BeamPrediction",
+        header=head,
+        codebook="",
+        codebook_size=0,
+        horizon=0.0,
+        beams=nothing,
+        probabilities=types.numbers(np.zeros(0, np.float32)),
+        sweep_set=nothing,
+        coverage=0.0,
+        expected_power_loss=math.nan,
+        sweep_saving=0.0,
+    )
+    counts = {label: sum(thing.label == label for thing in objects) for label in counted}
+    return types(
+        "mmsense_ros/msg/SensingResult",
+        header=head,
+        instruction="",
+        modalities=[],
+        beam=unknown,
+        beam_ahead=unknown,
+        horizon=math.nan,
+        blockage=math.nan,
+        blockage_ahead=math.nan,
+        pathloss=math.nan,
+        objects=[_object_message(types, thing) for thing in objects],
+        people=[_person_message(types, person) for person in people],
+        traffic=[_count_message(types, label, count) for label, count in counts.items()],
+        engine="truth",
+        precision="",
+        latencies=[],
     )
 
 
@@ -121,6 +159,20 @@ def _object_message(types: MessageTypes, thing: SensedObject) -> Any:
         yaw=float(thing.yaw),
         score=float(thing.score),
     )
+
+
+def _person_message(types: MessageTypes, person: SensedPerson) -> Any:
+    return types(
+        "mmsense_ros/msg/DetectedPerson",
+        position=_vector(types, "Point", person.position),
+        activity=person.activity,
+        activity_probability=person.activity_probability,
+        score=person.score,
+    )
+
+
+def _count_message(types: MessageTypes, label: str, count: float) -> Any:
+    return types("mmsense_ros/msg/TrafficCount", label=label, count=float(count))
 
 
 def _vector(types: MessageTypes, kind: str, xyz: tuple[float, float, float]) -> Any:

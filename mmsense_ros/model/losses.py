@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmsense_ros.anchors import OBJECT_BOX, PEOPLE_BOX
+from mmsense_ros.anchors import OBJECT_BOX, PEOPLE_BOX, UNKNOWN
 from mmsense_ros.model.heads import PATHLOSS_SCALE, UNFORESEEN
 from mmsense_ros.model.memory import MOTION_UNIT
 from mmsense_ros.model.pointer import KINDS
 from mmsense_ros.tasks import Task
-
 
 EMPTY = 0.05  #: heat below which nothing is near
 LINK = ("beam", "blockage", "pathloss")  #: heads whose answers are about the terminal that the words name
@@ -24,7 +23,7 @@ LINK = ("beam", "blockage", "pathloss")  #: heads whose answers are about the te
 class CellTargets:
     """Truth on anchored cells: `heat` (B, Q), 1 where a thing is, falling off around it; `batch`, `cell` (P,) int say where the P
     things are, `seen` (P,) bool which of them can be (a hidden one only hushes its cell); `kind` (P, classifications) int; `box`
-    (P, channels); `motion` (P, 2) [rows/s, columns/s]."""
+    (P, channels); `motion` (P, 2) [rows/s, columns/s]. What is not known is NaN, and UNKNOWN where it is an index."""
 
     heat: Tensor
     batch: Tensor
@@ -37,7 +36,7 @@ class CellTargets:
 
 @dataclass
 class Targets:
-    """Truth of one batch: `power` (B, K, 2, beams) [dB], now and ahead; `blocked` (B, K, 2) 0 or 1; `pathloss` (B, K) [dB];
+    """Truth of one batch, NaN where it is not known, and UNKNOWN where it is an index: `power` (B, K, 2, beams) [dB], now and ahead; `blocked` (B, K, 2) 0 or 1; `pathloss` (B, K) [dB];
     `served` (B, K) bool, false where a snapshot has fewer terminals; `cell` (B, K) int, the cell the terminal's vehicle is in, seen or
     hidden, -1 if in none; `asked` (B, K, 2) int, class and colour that the words name, one more than the last if none; `traffic`
     (B, labels) counts."""
@@ -82,33 +81,41 @@ class UncertaintyLoss(nn.Module):
         losses[first] = (
             losses[first] + motion_loss(outputs["motion"], targets.objects) + told_loss(outputs["told"], targets.objects)
         )
-        total = sum(loss * (-2 * self.log_sigma[name]).exp() / 2 + self.log_sigma[name] for name, loss in losses.items())
+        # A task of whose truth nothing is known has no loss, and then its sigma must not shrink either.
+        total = sum(
+            (loss * (-2 * self.log_sigma[name]).exp() / 2 + self.log_sigma[name]) * (loss.detach() != 0)
+            for name, loss in losses.items()
+        )
         return total, {name: loss.detach() for name, loss in losses.items()}
 
     def _task(self, head: str, output: Tensor, targets: Targets) -> Tensor:
         if head == "beam":
             return beam_loss(output, targets.power, targets.served, self.power_temperature)
         if head == "blockage":
-            return F.binary_cross_entropy_with_logits(output[targets.served], targets.blocked[targets.served])
+            known = targets.served[..., None] & targets.blocked.isfinite()
+            return _mean(F.binary_cross_entropy_with_logits(output[known], targets.blocked[known], reduction="none"))
         if head == "pathloss":
-            error = (output[..., 0] - targets.pathloss)[targets.served] / PATHLOSS_SCALE
-            return F.huber_loss(error, torch.zeros_like(error))
+            known = targets.served & targets.pathloss.isfinite()
+            error = (output[..., 0][known] - targets.pathloss[known]) / PATHLOSS_SCALE
+            return _mean(F.huber_loss(error, torch.zeros_like(error), reduction="none"))
         if head == "traffic":
-            return F.poisson_nll_loss(output, targets.traffic, log_input=False, eps=1e-4, full=True)
+            known = targets.traffic.isfinite()
+            counts = output[known], targets.traffic[known]
+            return _mean(F.poisson_nll_loss(*counts, log_input=False, eps=1e-4, full=True, reduction="none"))
         if head == "objects":
             return cell_loss(output, targets.objects, KINDS, OBJECT_BOX)
         if head == "people":
             return cell_loss(output, targets.people, (), PEOPLE_BOX)
         people = targets.people
         here = people.batch[people.seen], people.cell[people.seen]
-        return F.cross_entropy(output[here], people.kind[people.seen, 0], reduction="sum") / max(len(here[0]), 1)
+        return kind_loss(output[here], people.kind[people.seen], output.shape[-1:])
 
 
 def beam_loss(logits: Tensor, power: Tensor, served: Tensor, temperature: float) -> Tensor:
     """Cross-entropy to softmax(power / temperature): neighbours that are nearly as good count nearly as much."""
-    target = torch.softmax(power / temperature, dim=-1)
-    entropy = -(target * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
-    return entropy[served].mean()
+    known = served[..., None] & power.isfinite().all(dim=-1)
+    target = torch.softmax(power[known] / temperature, dim=-1)
+    return _mean(-(target * torch.log_softmax(logits[known], dim=-1)).sum(dim=-1))
 
 
 def grounding_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
@@ -120,19 +127,16 @@ def grounding_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
 def rays_loss(rays: Tensor, targets: Targets, temperature: float) -> Tensor:
     """Cross-entropy of the beams that reach the terminal's true cell, whatever the pointer took it for."""
     snapshot, slot = torch.nonzero(targets.served & (targets.cell >= 0), as_tuple=True)
-    share = rays[snapshot, :, targets.cell[snapshot, slot]]
-    target = torch.softmax(targets.power[snapshot, slot] / temperature, dim=-1)
-    return -(target * (share + UNFORESEEN).log()).sum() / max(2 * len(snapshot), 1)
+    power, share = targets.power[snapshot, slot], rays[snapshot, :, targets.cell[snapshot, slot]]
+    known = power.isfinite().all(dim=-1)
+    target = torch.softmax(power[known] / temperature, dim=-1)
+    return _mean(-(target * (share[known] + UNFORESEEN).log()).sum(dim=-1))
 
 
 def asked_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
     """Cross-entropy of what the words were understood to say about class and colour."""
-    total, start = outputs["asked"].new_zeros(()), 0
-    for index, kinds in enumerate(KINDS):
-        logits = outputs["asked"][..., start : start + kinds + 1][targets.served]
-        total = total + F.cross_entropy(logits, targets.asked[..., index][targets.served])
-        start += kinds + 1
-    return total
+    said = tuple(kinds + 1 for kinds in KINDS)
+    return kind_loss(outputs["asked"][targets.served], targets.asked[targets.served], said)
 
 
 def cell_loss(output: Tensor, targets: CellTargets, kinds: tuple[int, ...], box: slice) -> Tensor:
@@ -142,22 +146,24 @@ def cell_loss(output: Tensor, targets: CellTargets, kinds: tuple[int, ...], box:
     """
     score = output[..., 0]
     likely, unlikely = F.logsigmoid(score), F.logsigmoid(-score)
-    empty = (1 - targets.heat) ** 4 * (2 * likely).exp() * unlikely
+    known = targets.heat.isfinite()
+    empty = (1 - targets.heat[known]) ** 4 * (2 * likely[known]).exp() * unlikely[known]
     here = targets.batch[targets.seen], targets.cell[targets.seen]
     full = (2 * unlikely[here]).exp() * likely[here]
     count = max(len(here[0]), 1)
     where = -(empty.sum() + full.sum()) / count
     what = kind_loss(output[targets.batch, targets.cell, 1:], targets.kind, kinds)
-    return where + what + F.smooth_l1_loss(output[here][:, box], targets.box[targets.seen], reduction="sum", beta=0.1) / count
+    return where + what + _known_l1(output[here][:, box], targets.box[targets.seen]) / count
 
 
 def kind_loss(logits: Tensor, kind: Tensor, kinds: tuple[int, ...]) -> Tensor:
-    """Cross-entropy of `logits` (P, channels), `kinds` of them in turn, to `kind` (P, classifications)."""
+    """Cross-entropy of `logits` (P, channels), `kinds` of them in turn, to `kind` (P, classifications), over those that are known."""
     total, start = logits.new_zeros(()), 0
     for index, labels in enumerate(kinds):
-        total = total + F.cross_entropy(logits[:, start : start + labels], kind[:, index], reduction="sum")
+        known = kind[:, index] != UNKNOWN
+        total = total + _mean(F.cross_entropy(logits[known, start : start + labels], kind[known, index], reduction="none"))
         start += labels
-    return total / max(len(kind), 1)
+    return total
 
 
 def told_loss(told: Tensor, targets: CellTargets) -> Tensor:
@@ -170,6 +176,16 @@ def motion_loss(motion: Tensor, targets: CellTargets) -> Tensor:
     """Smooth L1, in MOTION_UNIT, of how vehicles move, hidden ones included; cells without any stand still."""
     moved = motion.flatten(2).transpose(1, 2) / MOTION_UNIT
     here = moved[targets.batch, targets.cell]
-    vehicles = F.smooth_l1_loss(here, targets.motion / MOTION_UNIT, reduction="sum", beta=0.1) / max(len(here), 1)
-    still = moved[targets.heat < EMPTY].abs().mean()
-    return vehicles + still
+    vehicles = _known_l1(here, targets.motion / MOTION_UNIT) / max(len(here), 1)
+    return vehicles + _mean(moved[targets.heat < EMPTY].abs())
+
+
+def _known_l1(output: Tensor, truth: Tensor) -> Tensor:
+    """Sum of smooth L1 over what is known of `truth`."""
+    known = truth.isfinite()
+    return F.smooth_l1_loss(output[known], truth[known], reduction="sum", beta=0.1)
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean, 0 of nothing."""
+    return values.sum() / max(values.numel(), 1)

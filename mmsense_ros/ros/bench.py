@@ -31,8 +31,17 @@ from mmsense_ros.messages.types import RosbagTypes
 from mmsense_ros.progress import progress
 from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.diagnostics import PERCENTILES
-from mmsense_ros.ros.parameters import ENGINE_OPTIONS
-from mmsense_ros.ros.process import RESULTS, NodeFailed, alone, await_node, check_alive, end_of, node_process, spin_for
+from mmsense_ros.ros.process import (
+    RESULTS,
+    NodeFailed,
+    alone,
+    await_node,
+    check_alive,
+    end_of,
+    node_process,
+    node_settings,
+    spin_for,
+)
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.snapshot import CAMERA, LIDAR, NANOSECONDS, RADAR, LidarReading
 
@@ -69,11 +78,8 @@ def run(
     with TemporaryDirectory() as folder:
         calibration, log = Path(folder) / "calibration.yaml", Path(folder) / "node.log"
         recording.calibration.save(calibration)
-        settings = {"calibration": calibration, "engine": options.name}
-        settings |= {name: value for name in ENGINE_OPTIONS if (value := getattr(options, name)) != ""}
-        settings |= {"model": Path(model).resolve()} if model else {}
         try:
-            with node_process(settings, log) as process:
+            with node_process(node_settings(calibration, model, options), log) as process:
                 return _listen(recording, feed, seconds, process)
         except NodeFailed as failure:
             raise MMSenseError(f"{failure}; its log ends:\n{end_of(log)}") from failure

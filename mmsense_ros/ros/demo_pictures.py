@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from mmsense_ros.data.recording import Recording
-from mmsense_ros.evaluation.bag import drawing
 from mmsense_ros.evaluation.film import Film
+from mmsense_ros.evaluation.scenario import drawing
 from mmsense_ros.messages.camera import camera_reading
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.sensing import Sensing

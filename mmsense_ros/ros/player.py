@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import rclpy
@@ -34,14 +35,21 @@ CLOCK_PERIOD, EARLY_PERIOD = 0.01, 0.1  #: [s] of /clock, and of what it says be
 class Player:
     """Publishes a bag's messages as they were recorded, byte for byte. Raises BagError.
 
-    `leave_out` names topics to skip; with `clock`, /clock tells the log time of what is being published, and while `node` is spun
-    before that, the first one.
+    `leave_out` names topics to skip, `rename` maps topics of the bag to those they are published on; with `clock`, /clock tells the
+    log time of what is being published, and while `node` is spun before that, the first one.
     """
 
-    def __init__(self, node: Node, bag: Path, leave_out: Collection[str] = (), clock: bool = False) -> None:
+    def __init__(
+        self,
+        node: Node,
+        bag: Path,
+        leave_out: Collection[str] = (),
+        clock: bool = False,
+        rename: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._node, self._reader = node, BagReader(bag)
         self.skipped: list[str] = []  #: topics whose types are not installed
-        self.publishers: dict[str, Any] = {}  #: by topic
+        self.publishers: dict[str, Any] = {}  #: by topic of the bag
         for topic, type_name in self._reader.types.items():
             if topic in leave_out:
                 continue
@@ -50,8 +58,9 @@ class Player:
             except (ImportError, AttributeError):
                 self.skipped.append(topic)
                 continue
-            durability = DurabilityPolicy.TRANSIENT_LOCAL if topic in LATCHED else DurabilityPolicy.VOLATILE
-            self.publishers[topic] = node.create_publisher(kind, topic, QoSProfile(depth=DEPTH, durability=durability))
+            name = rename.get(topic, topic)
+            durability = DurabilityPolicy.TRANSIENT_LOCAL if name in LATCHED else DurabilityPolicy.VOLATILE
+            self.publishers[topic] = node.create_publisher(kind, name, QoSProfile(depth=DEPTH, durability=durability))
         self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", DEPTH) if clock else None
         self._early = node.create_timer(EARLY_PERIOD, lambda: self._tell(self._reader.start))
 

@@ -15,6 +15,9 @@ from typing import Any
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
+from mmsense_ros.engine import EngineOptions
+from mmsense_ros.ros.parameters import ENGINE_OPTIONS
+
 RESULTS = "/sense/sensing"
 NODE = (sys.executable, "-m", "mmsense_ros.ros.node")
 RECORDER = (sys.executable, "-m", "mmsense_ros.ros.recorder")
@@ -48,6 +51,13 @@ def recorder_process(bag: Path, topics: Iterable[str], calibration: Path, log: P
     """The recorder of `topics` by the time of /clock, its output in `log`. Raises NodeFailed if it fails."""
     words = [str(bag), *topics, "--calibration", str(calibration), "--ros-args", "-p", "use_sim_time:=true"]
     return _running("the recorder", [*RECORDER, *words], log)
+
+
+def node_settings(calibration: Path, model: str | Path = "", engine: EngineOptions = EngineOptions()) -> dict[str, Any]:
+    """The parameters that make the node run `model` (empty: the one shipped) so."""
+    settings: dict[str, Any] = {"calibration": calibration.resolve(), "engine": engine.name}
+    settings |= {name: value for name in ENGINE_OPTIONS if (value := getattr(engine, name)) != ""}
+    return settings | ({"model": Path(model).resolve()} if model else {})
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from rclpy.utilities import remove_ros_args
 
 from mmsense_ros.calibration import ANTENNA_FRAME, Calibration
 from mmsense_ros.data.background import BackgroundWriter
-from mmsense_ros.data.recording import TF_STATIC
 from mmsense_ros.data.rosbag import message_class as bag_class
 from mmsense_ros.data.rosbag import typestore
+from mmsense_ros.data.topics import TF_STATIC
 from mmsense_ros.errors import BagError, MMSenseError
 from mmsense_ros.messages.link import transforms_message
 from mmsense_ros.messages.types import RosbagTypes

@@ -19,14 +19,28 @@ FOUND = 0.9  #: to overlook somebody is worse than to see nobody twice
 
 def calibrate(answers: Answers, card: ModelCard, coverage: float) -> ModelCard:
     """The card with temperatures by likelihood, sweep thresholds by split-conformal quantile, detection thresholds by F1
-    among those that find enough."""
-    beam = tuple(_beam_temperature(answers.beam[:, i], answers.best[:, i]) for i in range(2))
-    blockage = tuple(_blockage_temperature(answers.blockage[:, i], answers.blocked[:, i]) for i in range(2))
-    sweep = []
+    among those that find enough. What no truth is known of stays as it is in `card`."""
+    beam, blockage, sweep = (
+        list(values) for values in (card.beam_temperature, card.blockage_temperature, card.sweep_threshold)
+    )
     for i in range(2):
-        probability = softmax(answers.beam[:, i].astype(np.float64) / beam[i], axis=1)
-        sweep.append(conformal.threshold(conformal.scores(probability, answers.best[:, i]), coverage))
-    card = replace(card, beam_temperature=beam, blockage_temperature=blockage, coverage=coverage, sweep_threshold=tuple(sweep))
+        known = answers.best[:, i] >= 0
+        if known.any():
+            logits, best = answers.beam[known, i], answers.best[known, i]
+            beam[i] = _beam_temperature(logits, best)
+            sweep[i] = conformal.threshold(
+                conformal.scores(softmax(logits.astype(np.float64) / beam[i], axis=1), best), coverage
+            )
+        known = np.isfinite(answers.blocked[:, i])
+        if known.any():
+            blockage[i] = _blockage_temperature(answers.blockage[known, i], answers.blocked[known, i])
+    card = replace(
+        card,
+        beam_temperature=tuple(beam),
+        blockage_temperature=tuple(blockage),
+        coverage=coverage,
+        sweep_threshold=tuple(sweep),
+    )
     vehicles = [
         detection([decode_objects(output, card.anchors, threshold=t) for output in answers.objects], answers.true_objects)
         for t in THRESHOLDS
@@ -38,11 +52,15 @@ def calibrate(answers: Answers, card: ModelCard, coverage: float) -> ModelCard:
         )
         for t in THRESHOLDS
     ]
-    return replace(card, object_threshold=_threshold(vehicles), person_threshold=_threshold(people))
+    thresholds = _threshold(vehicles, card.object_threshold), _threshold(people, card.person_threshold)
+    return replace(card, object_threshold=thresholds[0], person_threshold=thresholds[1])
 
 
-def _threshold(found: list[dict[str, float]]) -> float:
-    """The best by F1 of the THRESHOLDS that find FOUND of what is in sight; of all, if none does. `found` has each one's figures."""
+def _threshold(found: list[dict[str, float]], usual: float) -> float:
+    """The best by F1 of the THRESHOLDS that find FOUND of what is in sight; of all, if none does. `found` has each one's figures; where
+    they are undefined, `usual` stays."""
+    if np.isnan([figures["f1"] for figures in found]).all():
+        return usual
     f1, recall = (np.nan_to_num([figures[name] for figures in found]) for name in ("f1", "recall"))
     enough = recall >= FOUND if (recall >= FOUND).any() else np.ones(len(recall), bool)
     return float(THRESHOLDS[int(np.argmax(np.where(enough, f1, -1.0)))].round(2))

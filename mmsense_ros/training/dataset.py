@@ -11,7 +11,8 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from mmsense_ros.anchors import OBJECT_LABELS, AnchorGrid, encode_boxes, encode_motion, encode_people
+from mmsense_ros.anchors import AnchorGrid, encode_boxes, encode_motion, encode_people
+from mmsense_ros.errors import ConfigError
 from mmsense_ros.model.losses import CellTargets, Targets
 from mmsense_ros.model.memory import SLOTS
 from mmsense_ros.snapshot import MODALITIES
@@ -28,6 +29,8 @@ from mmsense_ros.training.shards import (
     VELOCITY,
     YAW,
     Prepared,
+    there,
+    told,
 )
 from mmsense_ros.training.wording import Name, Sentences
 
@@ -70,6 +73,8 @@ class Sampler:
         self._phrase = place.reshape(data.phrases.shape)  #: (N, K, P) number of each phrase
         self._names = [Name.of(text) for text in texts]
         self._plain = np.array([sentences.plain[text] for text in texts])
+        own_words = np.array([bool(name.words) for name in self._names])
+        self._turns = ~own_words[self._phrase].any(axis=(1, 2))  #: (N,) whether the mirror image of what is said is known
         within = np.arange(len(data)) - np.searchsorted(data.street, data.street)
         self._ends = np.flatnonzero(within >= BACK[-1][1])  #: rows that a window can end with
 
@@ -84,6 +89,9 @@ class Sampler:
     def batches(self, round: int, rank: int, world: int) -> Iterator[Batch]:
         """One round's augmented batches of one rank; the same whenever they are asked for."""
         steps = self.steps(world)
+        if not len(self._ends):
+            fault = f"nothing to learn from: no street or bag has more than {BACK[-1][1]} snapshots in a row"
+            raise ConfigError(f"{fault}; name longer ones, or more snapshots in fewer seconds")
         order = np.random.default_rng((self.recipe.seed, round)).permutation(self._ends)
         order = np.resize(order, steps * self._windows * world).reshape(steps, world, self._windows)
         for step in range(steps):
@@ -121,10 +129,11 @@ class Sampler:
             return np.repeat(rng.random((count // each, *shape)), each, axis=0)
 
         flip = draw() < (self.recipe.mirror if augment else 0.0)
+        flip &= np.repeat(self._turns[index].reshape(-1, each).all(axis=1), each)
         maps = self._maps(index, draw() < (self.recipe.points_map if augment else 0.0), rng, augment)
         for content in maps.values():
             content[flip] = content[flip][..., ::-1]
-        available = self._available(draw(len(MODALITIES)), augment)
+        available = self._available(index, draw(len(MODALITIES)), augment)
         for k, content in enumerate(maps.values()):
             content[available[:, k] == 0] = 0.0
         rows, asked = self._instructions(index, flip, rng, augment)
@@ -159,9 +168,8 @@ class Sampler:
             lidar *= rng.uniform(0.95, 1.05, one).astype(np.float32)
         return {"camera": camera, "radar": radar, "lidar": lidar}
 
-    def _available(self, chance: np.ndarray, augment: bool) -> np.ndarray:
-        has = np.array([name in self.recipe.modalities for name in MODALITIES])
-        available = np.tile(has, (len(chance), 1))
+    def _available(self, index: np.ndarray, chance: np.ndarray, augment: bool) -> np.ndarray:
+        available = self.data.available[index] & [name in self.recipe.modalities for name in MODALITIES]
         if augment:
             kept = available & (chance >= self.recipe.modality_dropout)
             available = np.where(kept.any(axis=1, keepdims=True), kept, available)
@@ -206,15 +214,8 @@ class Sampler:
             asked=torch.from_numpy(asked),
             objects=_object_targets(objects, self.grid),
             people=_people_targets(people, self.grid),
-            traffic=torch.from_numpy(traffic(objects)),
+            traffic=torch.from_numpy(data.traffic[index]),
         )
-
-
-def traffic(objects: np.ndarray) -> np.ndarray:
-    """Vehicles in view by class, (B, labels) float32, of `objects` (B, n, OBJECT_FIELDS)."""
-    return np.stack([(objects[..., LABEL] == label).sum(axis=1) for label in range(len(OBJECT_LABELS))], axis=1).astype(
-        np.float32
-    )
 
 
 def _terminal_cells(objects: np.ndarray, terminals: np.ndarray, grid: AnchorGrid) -> np.ndarray:
@@ -225,27 +226,28 @@ def _terminal_cells(objects: np.ndarray, terminals: np.ndarray, grid: AnchorGrid
 
 
 def _object_targets(objects: np.ndarray, grid: AnchorGrid) -> CellTargets:
-    batch, slot = np.nonzero(~np.isnan(objects[..., LABEL]))
-    there = objects[batch, slot]
-    cell, box = encode_boxes(there[:, CENTRE], there[:, VELOCITY], there[:, SIZE], there[:, YAW], grid)
-    kind = there[:, [LABEL, COLOUR]].astype(np.int64)
-    motion = encode_motion(there[:, CENTRE], there[:, VELOCITY], grid)
-    return _cells(len(objects), grid, batch=batch, cell=cell, seen=there[:, SEEN] > 0, kind=kind, box=box, motion=motion)
+    batch, slot = np.nonzero(there(objects))
+    those = objects[batch, slot]
+    cell, box = encode_boxes(those[:, CENTRE], those[:, VELOCITY], those[:, SIZE], those[:, YAW], grid)
+    kind = those[:, [LABEL, COLOUR]].astype(np.int64)
+    motion = encode_motion(those[:, CENTRE], those[:, VELOCITY], grid)
+    return _cells(told(objects), grid, batch=batch, cell=cell, seen=those[:, SEEN] > 0, kind=kind, box=box, motion=motion)
 
 
 def _people_targets(people: np.ndarray, grid: AnchorGrid) -> CellTargets:
-    batch, slot = np.nonzero(~np.isnan(people[..., ACTIVITY]))
-    there = people[batch, slot]
-    cell, place = encode_people(there[:, PLACE], grid)
-    kind = there[:, [ACTIVITY]].astype(np.int64)
-    motion = np.zeros((len(there), 2), np.float32)
+    batch, slot = np.nonzero(there(people))
+    those = people[batch, slot]
+    cell, place = encode_people(those[:, PLACE], grid)
+    kind = those[:, [ACTIVITY]].astype(np.int64)
+    motion = np.zeros((len(those), 2), np.float32)
     return _cells(
-        len(people), grid, batch=batch, cell=cell, seen=there[:, PERSON_SEEN] > 0, kind=kind, box=place, motion=motion
+        told(people), grid, batch=batch, cell=cell, seen=those[:, PERSON_SEEN] > 0, kind=kind, box=place, motion=motion
     )
 
 
-def _cells(count: int, grid: AnchorGrid, **things: np.ndarray) -> CellTargets:
-    """Targets of `count` snapshots from what CellTargets says about `things`; those outside the grid are left out."""
+def _cells(known: np.ndarray, grid: AnchorGrid, **things: np.ndarray) -> CellTargets:
+    """Targets of snapshots from what CellTargets says about `things`; those outside the grid are left out. `known` (B,) says of
+    which snapshots it is known what is there."""
     things = {name: values[things["cell"] >= 0] for name, values in things.items()}
     batch, cell = things["batch"], things["cell"]
     row = cell // grid.columns + 0.5 + things["box"][:, 0]
@@ -253,7 +255,8 @@ def _cells(count: int, grid: AnchorGrid, **things: np.ndarray) -> CellTargets:
     rows = np.arange(grid.rows)[:, None] + 0.5
     columns = np.arange(grid.columns) + 0.5
     distance = (rows - row[:, None, None]) ** 2 + (columns - column[:, None, None]) ** 2
-    heat = np.zeros((count, grid.cells), np.float32)
-    np.maximum.at(heat, batch, np.exp(-distance / (2 * _SPREAD**2)).reshape(len(cell), -1).astype(np.float32))
+    heat = np.zeros((len(known), grid.cells), np.float32)
+    np.maximum.at(heat, batch, np.exp(-distance / (2 * _SPREAD**2)).reshape(-1, grid.cells).astype(np.float32))
     heat[batch, cell] = 1.0
+    heat[~known] = np.nan
     return CellTargets(heat=torch.from_numpy(heat), **{name: torch.from_numpy(values) for name, values in things.items()})

@@ -1,10 +1,11 @@
-"""Simulated streets become prepared snapshots on disk: maps as the node computes them, and the truth of several terminals each."""
+"""Streets and bags become prepared snapshots on disk, once. Here streets are simulated: maps as the node computes them, and the truth
+of several terminals each; recorded.py does bags."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -15,24 +16,30 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmsense_ros.anchors import ACTIVITIES, COLOURS, OBJECT_LABELS
-from mmsense_ros.codebook import Codebook
+from mmsense_ros.errors import ConfigError
 from mmsense_ros.sensors import build_maps
 from mmsense_ros.sensors.grid import PolarGrid
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Snapshot
-from mmsense_ros.training.recipe import Data, Recipe
+from mmsense_ros.training.recipe import SPLITS, Data, Recipe
+from mmsense_ros.training.recorded import bag_folder, prepare_bag
 from mmsense_ros.training.shards import (
     ACTIVITY,
+    CAMERA_SIZE,
     CENTRE,
     COLOUR,
     LABEL,
     OBJECT_FIELDS,
     PERSON_FIELDS,
     PERSON_SEEN,
+    PHRASE_BYTES,
     PLACE,
     SEEN,
     SIZE,
+    THINGS,
     VELOCITY,
     YAW,
+    decibels,
+    layout,
     write_shard,
 )
 
@@ -41,76 +48,66 @@ if TYPE_CHECKING:
 
 VERSION = 3  #: of the prepared arrays; another one prepares anew
 LATER = {"weather": "clear"}  #: what came after that version, by the value that leaves streets as they were
-THINGS = 24  #: at most so many vehicles, and people, are kept of a snapshot
-CAMERA_SIZE = (160, 120)  #: (width, height) [pixels]
-PHRASE_BYTES = 120
 RADAR_AGE, LIDAR_AGE = 0.05, 0.1  #: [s] at most, as a synchronizer finds them at 20 and 10 Hz
 VISIBLE = 0.15  #: part of a thing that must be seen for it to be found; below, finding it is neither asked for nor a fault
-SPLITS = ("train", "validation", "calibration", "test")
 
 
-def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
-    """Empty arrays by name, as shards.Prepared reads them, for `snapshots` snapshots."""
-    grid, beams, terminals = PolarGrid().shape, Codebook().beams, data.targets
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "camera": ((3, CAMERA_SIZE[1], CAMERA_SIZE[0]), np.uint8),
-        "radar_cube": ((3, *grid), np.float16),
-        "radar_points": ((3, *grid), np.float16),
-        "lidar": ((3, *grid), np.float16),
-        "power": ((terminals, 2, beams), np.float32),
-        "blocked": ((terminals, 2), np.uint8),
-        "pathloss": ((terminals,), np.float32),
-        "served": ((terminals,), bool),
-        "terminals": ((terminals,), np.int8),
-        "phrases": ((terminals, data.phrases), f"S{PHRASE_BYTES}"),
-        "objects": ((THINGS, OBJECT_FIELDS), np.float32),
-        "people": ((THINGS, PERSON_FIELDS), np.float32),
-        "street": ((), np.int32),
-        "time": ((), np.float64),
-    }
-    arrays = {name: np.zeros((snapshots, *shape), kind) for name, (shape, kind) in shapes.items()}
-    arrays["terminals"][...] = -1
-    arrays["objects"][..., LABEL] = np.nan
-    arrays["people"][..., ACTIVITY] = np.nan
-    return arrays
+def prepare(recipe: Recipe, cache: Path, splits: Sequence[str] = SPLITS) -> dict[str, list[Path]]:
+    """Folders of the prepared `splits`; streets and bags that are not in `cache` yet are simulated and read.
 
-
-def prepare(recipe: Recipe, cache: Path, splits: Sequence[str] = SPLITS) -> dict[str, Path]:
-    """Folders of the prepared `splits`, one shard a street; streets that are not in `cache` yet are simulated.
-
-    Raises ConfigError for a weather that is not known.
+    Raises ConfigError for a weather that is not known or a split with nothing in it, BagError for a bag without truth.
     """
     data = recipe.data
     folders = prepared_folders(recipe, cache)
+    if empty := [split for split in splits if not folders[split]]:
+        raise ConfigError(
+            f"data: {empty[0]} has neither streets nor bags; give it a number of streets, or bags: {{{empty[0]}: [PATH]}}"
+        )
     seed = data.seed
     jobs = []
-    for split, folder in folders.items():
-        streets = getattr(data, split)
-        if split in splits:
-            folder.mkdir(parents=True, exist_ok=True)
-            jobs += [(folder / f"street-{number:05d}.arrow", number, seed + number) for number in range(streets)]
-        seed += streets
+    for split, number in _streets(data).items():
+        if split in splits and number:
+            folders[split][0].mkdir(parents=True, exist_ok=True)
+            jobs += [(folders[split][0] / f"street-{street:05d}.arrow", street, seed + street) for street in range(number)]
+        seed += number
     _simulate([job for job in jobs if not job[0].exists()], data, recipe.horizon)
+    bags = {bag_folder(bag, recipe, cache): bag for split in splits for bag in getattr(data.bags, split)}
+    _each(
+        "read bags", data.workers, prepare_bag, [(folder, bag, recipe) for folder, bag in bags.items() if not folder.exists()]
+    )
     return {split: folders[split] for split in splits}
 
 
-def prepared_folders(recipe: Recipe, cache: Path) -> dict[str, Path]:
-    """Where `prepare` puts each split: a folder of its own for all that changes the snapshots."""
-    data = {name: value for name, value in asdict(recipe.data).items() if name not in ("workers", "cache")}
+def prepared_folders(recipe: Recipe, cache: Path) -> dict[str, list[Path]]:
+    """Where `prepare` puts each split: its streets in a folder of its own for all that changes the snapshots, then its bags."""
+    data = {name: value for name, value in asdict(recipe.data).items() if name not in ("workers", "cache", "bags")}
     shared = {name: value for name, value in data.items() if LATER.get(name) != value}
     key = hashlib.sha256(json.dumps([VERSION, recipe.horizon, shared], sort_keys=True).encode()).hexdigest()[:12]
-    return {split: Path(cache) / key / split for split in SPLITS}
+    return {
+        split: [Path(cache) / key / split] * bool(number)
+        + [bag_folder(bag, recipe, cache) for bag in getattr(recipe.data.bags, split)]
+        for split, number in _streets(recipe.data).items()
+    }
+
+
+def _streets(data: Data) -> dict[str, int]:
+    return {split: getattr(data, split) for split in SPLITS}
 
 
 def _simulate(jobs: list[tuple[Path, int, int]], data: Data, horizon: float) -> None:
+    _each("simulate streets", data.workers, prepare_street, [(*job, data, horizon) for job in jobs])
+
+
+def _each(words: str, workers: int, prepares: Callable[..., None], jobs: list[tuple[Any, ...]]) -> None:
+    """Calls `prepares` with each of `jobs` on `workers` processes, and says how far it is."""
     if not jobs:
         return
     with (
-        ProcessPoolExecutor(data.workers, get_context("spawn")) as pool,
-        Progress(TextColumn("simulate streets"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar,
+        ProcessPoolExecutor(workers, get_context("spawn")) as pool,
+        Progress(TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar,
     ):
         shown = bar.add_task("", total=len(jobs))
-        for future in as_completed([pool.submit(prepare_street, *job, data, horizon) for job in jobs]):
+        for future in as_completed([pool.submit(prepares, *job) for job in jobs]):
             future.result()
             bar.advance(shown)
 
@@ -179,11 +176,6 @@ def _tell(
         arrays["served"][row, slot] = True
         arrays["terminals"][row, slot] = shown.index(vehicle) if shown.index(vehicle) < THINGS else -1
         arrays["phrases"][row, slot] = [describe(vehicle, truth.vehicles, rng).encode()[:PHRASE_BYTES] for _ in range(choices)]
-
-
-def decibels(power: np.ndarray) -> np.ndarray:
-    """Linear power in dB below its maximum, at least -60."""
-    return 10 * np.log10(np.maximum(power / max(power.max(), 1e-300), 1e-6))
 
 
 def vehicle_row(vehicle: Any) -> np.ndarray:

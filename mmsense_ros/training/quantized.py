@@ -53,8 +53,9 @@ def add_int8(model: Path, recipe_path: Path) -> Path:
             given for number in streets for given in inputs_of(engine, ranges.street(number)[1], number % recipe.data.targets)
         ]
         engine.close()
-        quantize(own, readings[:: max(len(readings) // READINGS, 1)])
-        note_int8(own, exact, {})
+        with progress("choosing what to round") as report:
+            share = quantize(own, readings[:: max(len(readings) // READINGS, 1)], report=report)
+        note_int8(own, share, exact, {})
         with progress("judging int8") as report:
             engine = open_engine(own, EngineOptions(engine.name, "int8"))
             rounded = _figures(engine, judged, card, report)
@@ -62,7 +63,7 @@ def add_int8(model: Path, recipe_path: Path) -> Path:
         worse = losses(exact, rounded)
         if worse:
             raise ModelError(f"int8 answers worse than fp32 on the test streets: {'; '.join(worse)}; nothing was written")
-        note_int8(own, exact, rounded)
+        note_int8(own, share, exact, rounded)
         for path in (int8_path(own), int8_path(own).with_suffix(".json")):
             path.replace(model.parent / path.name)
     return int8_path(model)
@@ -89,7 +90,7 @@ def _figures(engine: Engine, judged: Sampler, card: ModelCard, report: Callable[
 def samplers(recipe: Recipe, card: ModelCard, cache: Path) -> tuple[Sampler, Sampler]:
     """The recipe's calibration streets and its test streets, simulated into its cache (`cache` if it names none) where they are missing."""
     cache = Path(recipe.data.cache or cache)
-    splits = [Prepared(folder) for folder in prepare(recipe, cache, ("calibration", "test")).values()]
+    splits = [Prepared(*folders) for folders in prepare(recipe, cache, ("calibration", "test")).values()]
     phrases = {phrase.decode() for data in splits for phrase in np.unique(data.phrases)}
     sentences = Sentences(phrases, SentenceEncoder().encode, cache)
     ranges, judged = (Sampler(data, recipe, card.anchors, sentences) for data in splits)

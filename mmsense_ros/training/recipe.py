@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,27 @@ from mmsense_ros.errors import ConfigError
 from mmsense_ros.snapshot import MODALITIES
 from mmsense_ros.tasks import load_tasks
 
+SPLITS = ("train", "validation", "calibration", "test")
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Recordings (rosbag2) a split, paths relative to the recipe; they join its streets."""
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    calibration: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    topics: dict[str, str] = field(
+        default_factory=dict
+    )  #: by input (data/topics.py), where it is not read from the usual topic
+    extrinsics: str = ""  #: a calibration YAML that takes the place of the bags' /tf_static
+
 
 @dataclass(frozen=True)
 class Data:
-    """Which snapshots to simulate: streets a split, `snapshots` each, spread over `seconds`; seeds run on from `seed`."""
+    """Which snapshots to simulate: streets a split, `snapshots` each, spread over `seconds`; seeds run on from `seed`. Of bags, snapshots
+    as far apart are taken."""
 
     train: int = 80
     validation: int = 6
@@ -26,6 +43,7 @@ class Data:
     targets: int = 4  #: terminals a snapshot, each an instruction
     phrases: int = 3  #: instructions a terminal, of which training takes one at random
     seed: int = 1000
+    bags: Bags = Bags()
     weather: str = "clear"  #: what streets are seen through: presets of data/street/conditions.py joined by +
     workers: int = 2
     cache: str = ""  #: folder of the prepared data; empty: data/ inside the output folder
@@ -78,7 +96,16 @@ def load_recipe(path: Path) -> Recipe:
     unknown = set(recipe.modalities) - set(MODALITIES)
     if unknown or not recipe.modalities:
         raise ConfigError(f"{path}: modalities must be some of {', '.join(MODALITIES)}, not {list(recipe.modalities)}")
-    return recipe
+    return replace(recipe, data=replace(recipe.data, bags=_found(recipe.data.bags, path)))
+
+
+def _found(bags: Bags, recipe: Path) -> Bags:
+    """The same with paths that lead there from the working folder."""
+    splits = {split: tuple(str(recipe.parent / str(bag)) for bag in getattr(bags, split)) for split in SPLITS}
+    every = [bag for named in splits.values() for bag in named]
+    if twice := sorted({bag for bag in every if every.count(bag) > 1}):
+        raise ConfigError(f"{recipe}: bags: {', '.join(twice)} stands there twice; what is learned from must not be judged on")
+    return replace(bags, **splits, extrinsics=str(recipe.parent / bags.extrinsics) if bags.extrinsics else "")
 
 
 def _build(kind: type, entries: Any, place: str) -> Any:
@@ -91,8 +118,8 @@ def _build(kind: type, entries: Any, place: str) -> Any:
         if name not in known:
             raise ConfigError(f"{place}: '{name}' is not known; remove it, or use one of {', '.join(sorted(known))}")
         default = getattr(defaults, name)
-        if isinstance(default, Data):
-            values[name] = _build(Data, value, f"{place}: {name}")
+        if is_dataclass(default):
+            values[name] = _build(type(default), value, f"{place}: {name}")
         elif isinstance(default, tuple) and isinstance(value, list):
             values[name] = tuple(value)
         elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):

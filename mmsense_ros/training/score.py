@@ -14,13 +14,14 @@ from mmsense_ros.anchors import (
     OBJECT_CHANNELS,
     OBJECT_LABELS,
     PEOPLE_CHANNELS,
+    UNKNOWN,
     AnchorGrid,
     decode_objects,
     decode_people,
 )
 from mmsense_ros.evaluation import metrics
-from mmsense_ros.training.dataset import Batch, Sampler, traffic
-from mmsense_ros.training.shards import ACTIVITY, CENTRE, LABEL, PERSON_SEEN, PLACE, SEEN
+from mmsense_ros.training.dataset import Batch, Sampler
+from mmsense_ros.training.shards import ACTIVITY, CENTRE, LABEL, PERSON_SEEN, PLACE, SEEN, there, told
 
 TERMINAL = ("beam", "blockage", "pathloss")  #: outputs about terminals
 CELL_OUTPUTS = (
@@ -32,7 +33,8 @@ CELL_OUTPUTS = (
 
 @dataclass
 class Answers:
-    """Raw outputs beside their truth: T served terminals, N snapshots; outputs of tasks that the model has not are NaN.
+    """Raw outputs beside their truth: T served terminals, N snapshots; outputs of tasks that the model has not are NaN, as is truth
+    that nobody recorded (`best` then is -1).
 
     Terminals: `beam` (T, 2, beams) and `blockage` (T, 2) logits, `pathloss` (T,) [dB]; `power` (T, 2, beams) [dB], `best` (T, 2),
     `blocked` (T, 2), `true_pathloss` (T,), `street` (T,). Snapshots: `objects`, `people`, `activity` (N, cells, channels), `traffic`
@@ -97,7 +99,7 @@ def answers(model: nn.Module, sampler: Sampler, change: Change | None = None, st
         blockage=outputs["blockage"],
         pathloss=outputs["pathloss"][:, 0],
         power=power,
-        best=power.argmax(axis=2),
+        best=np.where(np.isfinite(power).all(axis=2), power.argmax(axis=2), -1),
         blocked=data.blocked[index][served].astype(float),
         true_pathloss=data.pathloss[index][served],
         street=np.broadcast_to(data.street[index][:, None], served.shape)[served],
@@ -108,24 +110,39 @@ def answers(model: nn.Module, sampler: Sampler, change: Change | None = None, st
         gate=outputs["gate"],
         true_objects=data.objects[index],
         true_people=data.people[index],
-        true_traffic=traffic(data.objects[index]),
+        true_traffic=data.traffic[index],
     )
 
 
 def beam_figures(logits: np.ndarray, power: np.ndarray, prefix: str = "") -> dict[str, float]:
     """Top-1/3/5, DBA and mean power loss [dB] of beams ranked by `logits` (T, beams) under the measured `power` (T, beams) [dB]."""
-    ranked = np.argsort(-logits, axis=1, kind="stable")
+    known = np.isfinite(power).all(axis=1)
+    if not known.any():
+        return {prefix + name: float("nan") for name in ("top1", "top3", "top5", "dba", "power_loss_db")}
+    power = power[known]
+    ranked = np.argsort(-logits[known], axis=1, kind="stable")
     best = power.argmax(axis=1)
     figures = {f"top{k}": metrics.top_k(ranked, best, k) for k in (1, 3, 5)}
     figures |= {"dba": metrics.dba(ranked, best), "power_loss_db": metrics.power_loss_db(10 ** (power / 10), ranked[:, 0])}
     return {prefix + name: value for name, value in figures.items()}
 
 
+def blockage_figures(logits: np.ndarray, blocked: np.ndarray, prefix: str = "") -> dict[str, float]:
+    """F1 and AUROC of `logits` (T,) under `blocked` (T,) 0 or 1."""
+    known = np.isfinite(blocked)
+    logits, blocked = logits[known], blocked[known]
+    return {
+        f"{prefix}blockage_f1": metrics.f1(logits, blocked, 0.0),
+        f"{prefix}blockage_auroc": metrics.auroc(logits, blocked),
+    }
+
+
 def figures(result: Answers, object_threshold: float = 0.3, person_threshold: float = 0.3) -> dict[str, float]:
     """All figures of one split, NaN those of tasks that the model has not; `frequent_*` is what always ranking beams by how often
     they are best would get."""
     grid = AnchorGrid()
-    frequency = np.bincount(result.best[:, 0], minlength=result.power.shape[2]).astype(float)
+    best = result.best[:, 0]
+    frequency = np.bincount(best[best >= 0], minlength=result.power.shape[2]).astype(float)
     frequent = np.tile(frequency, (len(result.best), 1))
     vehicles = [decode_objects(output, grid, threshold=object_threshold) for output in result.objects]
     people = [decode_people(*output, grid, threshold=person_threshold) for output in zip(result.people, result.activity)]
@@ -136,25 +153,23 @@ def figures(result: Answers, object_threshold: float = 0.3, person_threshold: fl
             **beam_figures(result.beam[:, 1], result.power[:, 1], "ahead_"),
         },
         "blockage": {
-            "blockage_f1": metrics.f1(result.blockage[:, 0], result.blocked[:, 0], 0.0),
-            "blockage_auroc": metrics.auroc(result.blockage[:, 0], result.blocked[:, 0]),
-            "ahead_blockage_f1": metrics.f1(result.blockage[:, 1], result.blocked[:, 1], 0.0),
-            "ahead_blockage_auroc": metrics.auroc(result.blockage[:, 1], result.blocked[:, 1]),
+            **blockage_figures(result.blockage[:, 0], result.blocked[:, 0]),
+            **blockage_figures(result.blockage[:, 1], result.blocked[:, 1], "ahead_"),
         },
-        "pathloss": {"pathloss_mae_db": float(np.abs(result.pathloss - result.true_pathloss).mean())},
+        "pathloss": {"pathloss_mae_db": _mean(np.abs(result.pathloss - result.true_pathloss))},
         "objects": {f"objects_{name}": value for name, value in detection(vehicles, result.true_objects).items()},
         "people": found,
         "activity": {
             "people_label_acc": found["people_label_acc"],
             "activity_acc": activity_accuracy(result.activity, result.true_people, grid),
         },
-        "traffic": {"traffic_mae": float(np.abs(result.traffic - result.true_traffic).mean())},
+        "traffic": {"traffic_mae": _mean(np.abs(result.traffic - result.true_traffic))},
     }
     known = {task: bool(np.isfinite(getattr(result, task)).any()) for task in about}
     return {
         **{name: value if known[task] else float("nan") for task, group in about.items() for name, value in group.items()},
         **beam_figures(frequent, result.power[:, 0], "frequent_"),
-        "blocked_share": float(result.blocked[:, 0].mean()),
+        "blocked_share": _mean(result.blocked[:, 0]),
         **{f"gate_{name}": float(value) for name, value in zip(("camera", "radar", "lidar"), result.gate.mean(axis=0))},
         "terminals": float(len(result.beam)),
         "snapshots": float(len(result.objects)),
@@ -164,12 +179,12 @@ def figures(result: Answers, object_threshold: float = 0.3, person_threshold: fl
 def activity_accuracy(output: np.ndarray, truth: np.ndarray, grid: AnchorGrid) -> float:
     """How often the `activity` output (N, cells, activities) is right in the cells of the people to be seen, `truth` (N, n,
     PERSON_FIELDS), whether they were found or not."""
-    snapshot, slot = np.nonzero(~np.isnan(truth[..., ACTIVITY]) & (truth[..., PERSON_SEEN] > 0))
-    there = truth[snapshot, slot]
-    cell = grid.locate(there[:, PLACE])[0]
+    snapshot, slot = np.nonzero(there(truth) & (truth[..., ACTIVITY] >= 0) & (truth[..., PERSON_SEEN] > 0))
+    those = truth[snapshot, slot]
+    cell = grid.locate(those[:, PLACE])[0]
     inside = cell >= 0
     said = output[snapshot[inside], cell[inside]].argmax(axis=1)
-    return metrics.ratio(int((said == there[inside, ACTIVITY]).sum()), int(inside.sum()))
+    return metrics.ratio(int((said == those[inside, ACTIVITY]).sum()), int(inside.sum()))
 
 
 def detection(found: Sequence[Sequence], truth: np.ndarray) -> dict[str, float]:
@@ -179,18 +194,21 @@ def detection(found: Sequence[Sequence], truth: np.ndarray) -> dict[str, float]:
     """
     vehicles = truth.shape[2] > PERSON_SEEN + 1
     kind, place, seen = (LABEL, CENTRE, SEEN) if vehicles else (ACTIVITY, PLACE, PERSON_SEEN)
-    names = OBJECT_LABELS if vehicles else ACTIVITIES
-    hits = named = false = missed = 0
+    names = dict(enumerate(OBJECT_LABELS if vehicles else ACTIVITIES))
+    hits = named = nameless = false = missed = 0
     errors: list[float] = []
-    for things, there in zip(found, truth):
-        there = there[~np.isnan(there[:, kind])]
+    for things, slots, listed, known in zip(found, truth, there(truth), told(truth)):
+        if not known:
+            continue
+        those = slots[listed]
         places = np.array([thing.position for thing in things]).reshape(-1, 3)
-        pairs = metrics.match(places, there[:, place])
-        visible = there[:, seen] > 0
+        pairs = metrics.match(places, those[:, place])
+        visible = those[:, seen] > 0
         right = [(i, j) for i, j in pairs if visible[j]]
         hits += len(right)
-        named += sum((things[i].label if vehicles else things[i].activity) == names[int(there[j, kind])] for i, j in right)
-        errors += [float(np.hypot(*(places[i] - there[j, place])[:2])) for i, j in right]
+        nameless += sum(those[j, kind] == UNKNOWN for _, j in right)
+        named += sum((things[i].label if vehicles else things[i].activity) == names.get(those[j, kind]) for i, j in right)
+        errors += [float(np.hypot(*(places[i] - those[j, place])[:2])) for i, j in right]
         missed += int(visible.sum()) - len(right)
         false += len(things) - len(pairs)
     return {
@@ -198,5 +216,10 @@ def detection(found: Sequence[Sequence], truth: np.ndarray) -> dict[str, float]:
         "recall": metrics.ratio(hits, hits + missed),
         "precision": metrics.ratio(hits, hits + false),
         "position_mae_m": float(np.mean(errors)) if errors else float("nan"),
-        "label_acc": metrics.ratio(named, hits),
+        "label_acc": metrics.ratio(named, hits - nameless),
     }
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of what is known; NaN if nothing is."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -1,23 +1,77 @@
-"""Prepared snapshots on disk: Arrow shards (Hugging Face `datasets`), one a street, memory-mapped and read without copying."""
+"""Prepared snapshots on disk: Arrow shards (Hugging Face `datasets`), one a street or a run of a bag, memory-mapped and read without copying."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 
+from mmsense_ros.anchors import OBJECT_LABELS
+from mmsense_ros.codebook import Codebook
 from mmsense_ros.errors import ConfigError
+from mmsense_ros.sensors.grid import PolarGrid
+from mmsense_ros.snapshot import MODALITIES
+
+if TYPE_CHECKING:
+    from mmsense_ros.training.recipe import Data
 
 LABEL, COLOUR, CENTRE, VELOCITY, SIZE, YAW, SEEN = 0, 1, slice(2, 5), slice(5, 8), slice(8, 11), 11, 12
 OBJECT_FIELDS = 13  #: one vehicle: the fields above; label NaN where there is none
 ACTIVITY, PLACE, PERSON_SEEN = 0, slice(1, 4), 4
 PERSON_FIELDS = 5  #: one person: the fields above; activity NaN where there is none
 
+UNTOLD = np.inf  #: label or activity in every slot of a snapshot of which nobody recorded what is there
+
+THINGS = 24  #: at most so many vehicles, and people, are kept of a snapshot
+CAMERA_SIZE = (160, 120)  #: (width, height) [pixels]
+PHRASE_BYTES = 120
+
 MAPS = ("camera", "radar_cube", "radar_points", "lidar")  #: columns that stay on disk until their rows are asked for
+
+
+def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
+    """Empty arrays by name, as `Prepared` reads them, for `snapshots` snapshots."""
+    grid, beams, terminals = PolarGrid().shape, Codebook().beams, data.targets
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        "camera": ((3, CAMERA_SIZE[1], CAMERA_SIZE[0]), np.uint8),
+        "radar_cube": ((3, *grid), np.float16),
+        "radar_points": ((3, *grid), np.float16),
+        "lidar": ((3, *grid), np.float16),
+        "power": ((terminals, 2, beams), np.float32),
+        "blocked": ((terminals, 2), np.uint8),
+        "pathloss": ((terminals,), np.float32),
+        "served": ((terminals,), bool),
+        "terminals": ((terminals,), np.int8),
+        "phrases": ((terminals, data.phrases), f"S{PHRASE_BYTES}"),
+        "objects": ((THINGS, OBJECT_FIELDS), np.float32),
+        "people": ((THINGS, PERSON_FIELDS), np.float32),
+        "street": ((), np.int32),
+        "time": ((), np.float64),
+    }
+    arrays = {name: np.zeros((snapshots, *shape), kind) for name, (shape, kind) in shapes.items()}
+    arrays["terminals"][...] = -1
+    arrays["objects"][..., LABEL] = np.nan
+    arrays["people"][..., ACTIVITY] = np.nan
+    return arrays
+
+
+def decibels(power: np.ndarray) -> np.ndarray:
+    """Linear power in dB below its maximum, at least -60."""
+    return 10 * np.log10(np.maximum(power / max(power.max(), 1e-300), 1e-6))
+
+
+def there(things: np.ndarray) -> np.ndarray:
+    """(N, n) bool: the slots of objects or people (N, n, fields) that hold one."""
+    return np.isfinite(things[..., LABEL])
+
+
+def told(things: np.ndarray) -> np.ndarray:
+    """(N,) bool: the snapshots of objects or people (N, n, fields) of which it is known what is there."""
+    return ~np.isinf(things[..., 0, LABEL])
 
 
 def write_shard(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -57,38 +111,60 @@ class Rows:
 
 
 class Prepared:
-    """One split of prepared snapshots (written by prepare.py); N snapshots, K terminals, P phrases each.
+    """One split of prepared snapshots (written by prepare.py); N snapshots, K terminals, P phrases each. What is not known is NaN.
 
     The maps are read when asked for, the rest lies in memory. Raises ConfigError for a folder without shards or with damaged ones.
     """
 
-    def __init__(self, folder: Path) -> None:
-        paths = sorted(Path(folder).glob("*.arrow"))
-        if not paths:
-            raise ConfigError(f"{folder} holds no prepared snapshots (*.arrow); 'mmsense train' prepares them")
+    def __init__(self, *folders: Path) -> None:
+        """Streets and runs of bags keep their numbers in the first of `folders`, and are numbered on in the others."""
         columns: dict[str, list[np.ndarray]] = {}
-        for path in paths:
-            try:
-                table = datasets.Dataset.from_file(str(path)).data
-                for name in table.column_names:
-                    columns.setdefault(name, []).extend(_values(chunk) for chunk in table.column(name).chunks)
-            except (pa.ArrowInvalid, OSError, ValueError) as error:
-                raise ConfigError(f"{path} is damaged ({error}); delete it and it is prepared anew") from error
+        for folder in folders:
+            first = 1 + max((int(part.max()) for part in columns.get("street", ())), default=-1)
+            paths = sorted(Path(folder).glob("*.arrow"))
+            if not paths:
+                raise ConfigError(f"{folder} holds no prepared snapshots (*.arrow); 'mmsense train' prepares them")
+            for path in paths:
+                own = _columns(path)
+                own["street"] = [numbers + first for numbers in own["street"]]
+                for name, parts in own.items():
+                    columns.setdefault(name, []).extend(parts)
         self.camera, self.radar_cube, self.radar_points, self.lidar = (Rows(columns.pop(name)) for name in MAPS)
         small = {name: np.concatenate(parts) for name, parts in columns.items()}
         self.power = small["power"]  #: (N, K, 2, beams) [dB]
         self.blocked = small["blocked"]  #: (N, K, 2)
         self.pathloss = small["pathloss"]  #: (N, K) [dB]
         self.terminals = small["terminals"]  #: (N, K) row of the terminal's vehicle in `objects`, -1 for none
-        self.served = small["served"]  #: (N, K) bool
+        self.served = small["served"]  #: (N, K) bool, false where a snapshot has fewer terminals
         self.phrases = small["phrases"]  #: (N, K, P) bytes
         self.objects = small["objects"]  #: (N, n, OBJECT_FIELDS)
         self.people = small["people"]  #: (N, n, PERSON_FIELDS)
+        self.traffic = small["traffic"]  #: (N, labels) vehicles in view
+        self.available = small["available"]  #: (N, 3) bool, whether there was a reading of each of MODALITIES
         self.street = small["street"]  #: (N,) number of the street
         self.time = small["time"]  #: (N,) [s] on that street's clock; the snapshots of a street are in time order
 
     def __len__(self) -> int:
         return len(self.power)
+
+
+def _columns(path: Path) -> dict[str, list[np.ndarray]]:
+    """Columns of a shard in parts. Those of simulated streets do not say that every sensor was there and every vehicle is listed."""
+    try:
+        table = datasets.Dataset.from_file(str(path)).data
+        columns = {name: [_values(chunk) for chunk in table.column(name).chunks] for name in table.column_names}
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise ConfigError(f"{path} is damaged ({error}); delete it and it is prepared anew") from error
+    columns.setdefault("traffic", [_counted(objects) for objects in columns["objects"]])
+    columns.setdefault("available", [np.ones((len(rows), len(MODALITIES)), bool) for rows in columns["objects"]])
+    return columns
+
+
+def _counted(objects: np.ndarray) -> np.ndarray:
+    """Vehicles by class, (N, labels) float32, of `objects` (N, n, OBJECT_FIELDS)."""
+    return np.stack([(objects[..., LABEL] == label).sum(axis=1) for label in range(len(OBJECT_LABELS))], axis=1).astype(
+        np.float32
+    )
 
 
 def _values(chunk: pa.Array) -> np.ndarray:

@@ -108,7 +108,7 @@ def _resumable(checkpoint: Path, learner: Learner) -> str | None:
 
 
 class Streets(lightning.LightningDataModule):
-    """Prepared snapshots of the recipe's streets: `samplers` by split."""
+    """Prepared snapshots of the recipe's streets and bags: `samplers` by split."""
 
     def __init__(self, recipe: Recipe, card: ModelCard, out: Path) -> None:
         super().__init__()
@@ -118,13 +118,13 @@ class Streets(lightning.LightningDataModule):
         self.samplers: dict[str, Sampler] = {}
 
     def prepare_data(self) -> None:
-        """Rank 0 simulates streets and embeds sentences that are missing; the others wait."""
+        """Rank 0 simulates streets, reads bags and embeds sentences that are missing; the others wait."""
         prepare(self.recipe, self.cache)
         self.setup("fit")
 
     def setup(self, stage: str) -> None:
         """Opens the prepared splits."""
-        splits = {split: Prepared(folder) for split, folder in prepared_folders(self.recipe, self.cache).items()}
+        splits = {split: Prepared(*folders) for split, folders in prepared_folders(self.recipe, self.cache).items()}
         phrases = {phrase.decode() for data in splits.values() for phrase in np.unique(data.phrases)}
         sentences = Sentences(phrases, SentenceEncoder().encode, self.cache)
         ids = None
@@ -142,10 +142,12 @@ class Streets(lightning.LightningDataModule):
 
 
 class Rank:
-    """The batches of one rank, prepared ahead by a thread; iterating it again gives the next round's."""
+    """The batches of one rank, prepared ahead by a thread; iterating it again gives the next round's. Of this round, which
+    began at `began`, `steps` batches were given so far, `waited` [s] of it for batches that were not ready."""
 
     def __init__(self, sampler: Sampler, trainer: lightning.Trainer) -> None:
         self.sampler, self.trainer = sampler, trainer
+        self.steps, self.began, self.waited = 0, 0.0, 0.0
 
     def __len__(self) -> int:
         return self.sampler.steps(self.trainer.world_size)
@@ -153,10 +155,17 @@ class Rank:
     def __iter__(self) -> Iterator[Batch]:
         trainer = self.trainer
         batches = iter(self.sampler.batches(trainer.current_epoch, trainer.global_rank, trainer.world_size))
+        self.steps, self.began, self.waited = 0, time.perf_counter(), 0.0
         with ThreadPoolExecutor(1) as ahead:
             pending = deque(ahead.submit(next, batches, None) for _ in range(NEXT_BATCHES))
-            while (batch := pending.popleft().result()) is not None:
+            while True:
+                asked = time.perf_counter()
+                batch = pending.popleft().result()
+                self.waited += time.perf_counter() - asked
+                if batch is None:
+                    return
                 pending.append(ahead.submit(next, batches, None))
+                self.steps += 1
                 yield batch
 
 
@@ -197,6 +206,8 @@ class Rounds(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, learner: Learner) -> None:
         """Ends a round."""
+        batches: Rank = trainer.train_dataloader
+        lasted = time.perf_counter() - batches.began
         mean = torch.stack(list(learner.sums.values())) / (trainer.fit_loop.batch_idx + 1)
         losses = dict(zip(learner.sums, trainer.strategy.reduce(mean, reduce_op="mean").tolist()))
         result: dict[str, float] = {}
@@ -205,7 +216,8 @@ class Rounds(lightning.Callback):
                 result = figures(answers(model, trainer.datamodule.samplers["validation"]))
         result = trainer.strategy.broadcast(result)
         self._look(trainer)
-        row = {"round": trainer.current_epoch + 1, "minutes": self.elapsed / 60}
+        waiting = {"step_ms": 1000 * lasted / batches.steps, "waiting": batches.waited / lasted}
+        row = {"round": trainer.current_epoch + 1, "minutes": self.elapsed / 60} | waiting
         self.history.append(row | {f"loss_{name}": loss for name, loss in losses.items()} | result)
         score = worth(result)
         self.stale += 1

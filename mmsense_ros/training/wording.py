@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsense_ros.anchors import COLOURS, OBJECT_LABELS
+from mmsense_ros.anchors import COLOURS, OBJECT_LABELS, UNKNOWN
 from mmsense_ros.data.street.wordings import HELD_OUT_PAIRS, TRAINING, meant_by, reword
+from mmsense_ros.sentence import normalized
 
 GENERIC = (
     "predict the beam",
@@ -33,12 +34,15 @@ class Name:
     label: str | None = None
     lane: str | None = None
     order: str | int | None = None
+    words: str = ""  #: an instruction that is not ours to reword: what it names is not known
 
     @classmethod
     def of(cls, phrase: str) -> Name:
-        """The name in an instruction of the simulator; an empty one if there is none."""
+        """The name in an instruction of the simulator; an empty one if it names nothing, the words themselves if they are somebody's own."""
         meant = meant_by(phrase)
-        return cls(*meant) if meant else cls()
+        if meant:
+            return cls(*meant)
+        return cls() if normalized(phrase) in map(normalized, GENERIC) else cls(words=phrase)
 
     @property
     def mirrored(self) -> Name:
@@ -52,7 +56,9 @@ class Name:
 
     @property
     def asked(self) -> tuple[int, int]:
-        """Class and colour as indices, one more than the last where they are not said."""
+        """Class and colour as indices, one more than the last where they are not said, UNKNOWN where that is not known."""
+        if self.words:
+            return UNKNOWN, UNKNOWN
         return (
             OBJECT_LABELS.index(self.label) if self.label else len(OBJECT_LABELS),
             COLOURS.index(self.colour) if self.colour else len(COLOURS),
@@ -60,6 +66,8 @@ class Name:
 
     def wordings(self) -> list[str]:
         """Ways to ask for it, always the same ones."""
+        if self.words:
+            return [self.words]
         if self == Name():
             return list(GENERIC)
         if not (self.colour and self.label):

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from mmsense_ros.calibration import ANTENNA_FRAME
-from mmsense_ros.data.recording import CAMERA_INFO, INSTRUCTION, TF_STATIC, TRUTH_NOISE_FREE, TRUTH_POWER, TRUTH_SENSING
 from mmsense_ros.data.rosbag import BagWriter, typestore
 from mmsense_ros.data.street.link import Link
 from mmsense_ros.data.street.radar import detect
 from mmsense_ros.data.street.street import EPOCH, SERVICE_STEP, Street, StreetConfig, stamp
 from mmsense_ros.data.street.traffic import SIZES
+from mmsense_ros.data.topics import CAMERA_INFO, INSTRUCTION, TF_STATIC, TRUTH_NOISE_FREE, TRUTH_POWER, TRUTH_SENSING
 from mmsense_ros.messages.camera import camera_info_message, image_message
 from mmsense_ros.messages.lidar import lidar_message
 from mmsense_ros.messages.link import beam_power_message, string_message, transforms_message

@@ -157,9 +157,9 @@ def reword(
 
 
 def meant_by(instruction: str) -> Meant | None:
-    """What an instruction or a name from phrases.py says; None if it names no vehicle."""
+    """What an instruction or a name from phrases.py says; None of all other words, whatever they name."""
     found = _NAME.search(instruction)
-    if found is None:
+    if found is None or instruction not in [form.format(found[0]) for form in ("{}", *TEMPLATES)]:
         return None
     side, colour, label, lane, parked, nth = found.groups()
     return Meant(colour, label, lane or parked, int(nth) if nth else side)
