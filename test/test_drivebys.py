@@ -55,6 +55,11 @@ def test_beams_counted_from_the_right_are_turned(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.power, other.power)
 
 
+def test_drive_bys_are_numbered_as_they_came(tmp_path: Path) -> None:
+    data = drive_bys(write(tmp_path / "bag", fixes=False, drives=11), {}, "")
+    assert data.drive.tolist() == np.repeat(range(11), 24).tolist() and (np.diff(data.time) > 0).all()  # drive_10 after drive_9
+
+
 def test_a_position_long_ago_is_none(tmp_path: Path) -> None:
     bag = write(tmp_path / "bag", fixes=False)
     assert np.isnan(drive_bys(bag, {}, "").position).all()

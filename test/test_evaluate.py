@@ -29,7 +29,7 @@ else:
 
 FIXED_KEYS = {
     "frames", "beam", "oracle", "baseline", "blockage", "pathloss", "objects", "traffic", "people", "latency_ms", "engine",
-    "per_task", "per_modality_drop", "scenarios",
+    "per_task", "per_modality_drop", "baselines", "scenarios",
 }  # fmt: skip
 
 ALONE = partial(here, workers=1)  #: other processes would not have this one's engine
@@ -94,6 +94,10 @@ def test_figures_by_hand(tmp_path, engine):
     assert set(report["latency_ms"]) == {"p50", "p95", "p99"}
     assert report["engine"] == {"name": "parrot", "precision": "fp32"}
     assert report["per_modality_drop"] == {}
+    assert set(report["baselines"]) == {"most_frequent", "tracker", "tracker_ahead"}
+    assert report["baselines"]["most_frequent"].items() >= report["baseline"].items()
+    tracker = report["baselines"]["tracker"]
+    assert set(tracker) == set(beam) and tracker["top1"] == 0.2  # only once the beam stays where it was
 
 
 def test_the_same_twice_but_for_latency(tmp_path, engine):
