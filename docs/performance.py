@@ -42,8 +42,9 @@ STREETS = 10  #: that task figures are taken from, and that `reading` trains on
 STEPS = 20  #: of training, a round of them, that `reading` watches
 ENDURANCE = 600.0  #: [s]
 EXACT = EngineOptions("torch", "fp32")  #: what the others must match
-#: How far answers may be from the exact ones, on the mean and at most: probabilities [1], path loss [dB], counts.
-TOLERANCES = {"fp32": (1e-4, 0.01), "fp16": (2e-3, 0.1), "bf16": (0.01, 0.4), "int8": (0.02, 0.8)}
+#: How far probabilities may be from the exact ones, on the mean and at most; path loss [dB] and counts ten times as far.
+TOLERANCES = {"fp32": (1e-4, 1e-3), "fp16": (2e-3, 0.02), "bf16": (0.02, 0.1), "int8": (0.04, 0.3)}
+WIDER = {"path loss (dB)": 10, "vehicles a class": 10}
 TASKS = {
     "top1": "top-1", "top3": "top-3", "dba": "DBA", "ahead_dba": "DBA ahead", "blockage_f1": "blockage F1", "pathloss_mae_db": "path loss MAE (dB)",
     "objects_f1": "vehicles F1", "objects_position_mae_m": "position error (m)", "traffic_mae": "traffic MAE", "people_f1": "people F1",
@@ -70,7 +71,7 @@ def engines(given: argparse.Namespace) -> str:
 
 
 def parity(given: argparse.Namespace) -> str:
-    """Differences from torch in fp32, given the same inputs; exits with 1 if one is beyond its tolerance."""
+    """Differences from torch in fp32, given the same inputs; a fault if one is beyond its tolerance."""
     card, judged = _judged(given)
     exact = open_engine(given.model, EXACT)
     readings: list[dict[str, np.ndarray]] = []
@@ -78,25 +79,21 @@ def parity(given: argparse.Namespace) -> str:
         readings += inputs_of(exact, judged.street(number)[1], number % judged.data.power.shape[1])
     readings = readings[:: max(len(readings) // SNAPSHOTS, 1)][:SNAPSHOTS]
     truth = [_answers(exact.run(reading), card) for reading in readings]
-    rows, failed = [], False
+    rows, failed = [], []
     for name, engine in _engines(given.model):
-        differences = {
-            answer: np.array([np.abs(told[answer] - was[answer]).max() for told, was in zip(said, truth)])
-            for said in [[_answers(engine.run(reading), card) for reading in readings]]
-            for answer in truth[0]
+        said = [_answers(engine.run(reading), card) for reading in readings]
+        off = {
+            answer: np.array([np.abs(it[answer] - was[answer]).max() for it, was in zip(said, truth)]) for answer in truth[0]
         }
         mean, most = TOLERANCES[engine.precision]
-        good = all(
-            values.mean() <= mean * 10 and values.max() <= most * (10 if "dB" in answer else 1)
-            for answer, values in differences.items()
-        )
-        failed |= not good
+        wider = {answer: WIDER.get(answer, 1) for answer in off}
+        if not all(off[a].mean() <= mean * wider[a] and off[a].max() <= most * wider[a] for a in off):
+            failed.append(name)
         rows.append(
-            (name, *(f"{values.mean():.1g}, {values.max():.1g}" for values in differences.values()), "yes" if good else "NO")
+            (name, *(f"{values.mean():.1g}, {values.max():.1g}" for values in off.values()), "no" if name in failed else "yes")
         )
         engine.close()
-    if failed:
-        print("beyond tolerance", file=sys.stderr)
+    given.fault = f"beyond tolerance: {', '.join(failed)}" if failed else None
     return table(("engine", *truth[0], "within"), rows)
 
 
@@ -268,6 +265,7 @@ def main() -> None:
         sys.exit(str(error))
     print(made)
     place(ROOT / "docs" / "performance.md", given.command, made)
+    sys.exit(getattr(given, "fault", None))
 
 
 if __name__ == "__main__":

@@ -83,6 +83,11 @@ class Calibration:
         """All frames known, `antenna_array` first."""
         return (ANTENNA_FRAME, *(frame for frame in self._parents if frame != ANTENNA_FRAME))
 
+    @property
+    def poses(self) -> dict[str, np.ndarray]:
+        """antenna_from_frame (4, 4) of every frame but the antenna's. Raises CalibrationError if one is not connected."""
+        return {frame: self.antenna_from(frame) for frame in self.frames[1:]}
+
     def antenna_from(self, frame: str) -> np.ndarray:
         """antenna_from_frame (4, 4) float64. Raises CalibrationError, naming both frames, if nothing connects them."""
         if frame == ANTENNA_FRAME:

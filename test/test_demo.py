@@ -10,16 +10,25 @@ from pathlib import Path
 
 import cv2
 import pytest
-from small_bag import write_bag
+from parrot import Parrot
+from small_bag import SENSORS, TRUTH, write_bag
 
+from mmsense_ros import perception
+from mmsense_ros.data.recording import Recording
+from mmsense_ros.data.rosbag import BagReader
 from mmsense_ros.engine import SHIPPED_MODEL
+from mmsense_ros.evaluation.bag import evaluate
+from mmsense_ros.evaluation.report import report_of
+from mmsense_ros.evaluation.score import Score
+from mmsense_ros.messages.sensing import sensing_of
+from mmsense_ros.model_card import ModelCard
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("mmsense_ros.msg", reason="needs the installed package with its messages")
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 HERE = Path(__file__).parent
-#: The demo around another node than the real one: `NODE BAG SECONDS OUT`.
+#: The demo around another node than the real one: `NODE BAG SECONDS OUT [record]`.
 AROUND = """
 import sys
 from pathlib import Path
@@ -27,7 +36,7 @@ from mmsense_ros.model_card import ModelCard
 from mmsense_ros.ros import demo, process
 process.NODE = eval(sys.argv[1])
 demo.ModelCard.load = lambda _: ModelCard()
-sys.exit(demo.run(Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4])))
+sys.exit(demo.run(Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4]), record="record" in sys.argv))
 """
 PARROT = (sys.executable, str(HERE / "parrot_node.py"), "0")
 
@@ -38,8 +47,10 @@ def start(environment: dict[str, str], *words: str) -> subprocess.CompletedProce
     return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=110, check=False)
 
 
-def demo(environment: dict[str, str], bag: Path, out: Path, node: tuple[str, ...] = PARROT) -> subprocess.CompletedProcess:
-    return start(environment, "-c", AROUND, repr(node), str(bag), "3", str(out))
+def demo(
+    environment: dict[str, str], bag: Path, out: Path, node: tuple[str, ...] = PARROT, *words: str
+) -> subprocess.CompletedProcess:
+    return start(environment, "-c", AROUND, repr(node), str(bag), "3", str(out), *words)
 
 
 def check(out: Path) -> dict:
@@ -56,12 +67,33 @@ def check(out: Path) -> dict:
     return summary
 
 
-def test_what_comes_back_is_scored_and_drawn(ros_environment, tmp_path: Path):
+def test_what_comes_back_is_scored_drawn_and_recorded(ros_environment, tmp_path: Path, monkeypatch):
     bag, out = write_bag(tmp_path / "bag", best=(20,) * 30), tmp_path / "out"
-    done = demo(ros_environment, bag, out)
+    done = demo(ros_environment, bag, out, PARROT, "record")
     assert done.returncode == 0, done.stderr
     assert check(out)["engine"] == {"name": "parrot", "precision": "fp32"}
     assert "predict the beam for the red car" in done.stderr  # the live table; the instruction went to the node and back
+    check_recording(out, bag, monkeypatch)
+
+
+def check_recording(out: Path, bag: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds what went in and what came out, and is evaluated like any other bag."""
+    summary, score = json.loads((out / "summary.json").read_text()), Score(bag.name)
+    with BagReader(bag) as played, Recording(out / "recording") as recorded:
+        topics = recorded.bag.topics
+        for topic in (*SENSORS.values(), *TRUTH):
+            assert topics[topic] == played.topics[topic]
+        assert abs(recorded.bag.start - played.start) < 1e9  # by the bag's own time
+        recorded.read_truth()
+        for entry in recorded.bag.messages(["/sense/sensing"]):
+            answer = sensing_of(entry.message)
+            score.add(answer, recorded.truth_at(answer.stamp))
+    assert topics["/sense/markers"] == topics["/sense/beam"] == topics["/sense/sensing"] == summary["published"]
+    assert report_of(score.frames()).items() <= summary.items()  # what was heard live, to the microsecond of latency
+    monkeypatch.setattr(perception, "open_engine", lambda *_: Parrot())
+    monkeypatch.setattr(perception.ModelCard, "load", lambda _: ModelCard())
+    report = evaluate([out / "recording"])
+    assert (report["frames"], report["baseline"]) == (30, summary["baseline"])
 
 
 def test_a_node_that_ends_too_early_is_reported_with_its_log(ros_environment, tmp_path: Path):

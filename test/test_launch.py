@@ -15,8 +15,9 @@ pytest.importorskip("launch_ros", reason="launch_ros is not installed (it comes 
 
 import yaml
 from live import CALIBRATION, Street
-from small_bag import write_bag
+from small_bag import START, write_bag
 
+from mmsense_ros.data.recording import Recording
 from mmsense_ros.engine import SHIPPED_MODEL
 from mmsense_ros.share import shared_file
 
@@ -47,19 +48,20 @@ def test_every_argument_is_described():
     spec.loader.exec_module(module)
     arguments = {argument.name: argument for argument in module.generate_launch_description().get_launch_arguments()}
     topics = {"camera", "camera_info", "radar", "lidar", "instruction_topic"}
-    asked = {"model", "engine", "instruction", "use_sim_time", "rviz", "bag", "namespace"}
+    asked = {"model", "engine", "instruction", "use_sim_time", "rviz", "bag", "record", "namespace"}
     assert set(arguments) >= topics | asked
     assert all(argument.description for argument in arguments.values())
 
 
-def test_a_bag_is_replayed_on_the_chosen_topics_and_all_ends_with_it(ros_environment, tmp_path: Path):
+def test_a_bag_is_replayed_on_the_chosen_topics_recorded_and_all_ends_with_it(ros_environment, tmp_path: Path):
     if not SHIPPED_MODEL.exists():
         pytest.skip("no model is shipped with this build")
     bag = write_bag(tmp_path / "bag", best=(20,) * 30)
     calibration = tmp_path / "calibration.yaml"
     CALIBRATION.save(calibration)
     street = Street(ros_environment)
-    launched = start(ros_environment, bag=bag, calibration=calibration, camera="/front/image", instruction="the red bus")
+    arguments = {"bag": bag, "calibration": calibration, "record": tmp_path / "recording"}
+    launched = start(ros_environment, **arguments, camera="/front/image", instruction="the red bus")
     try:
         street.until(lambda: len(street.results) > 3, sensors=())
         assert street.node.count_publishers("/front/image") == 1
@@ -68,8 +70,21 @@ def test_a_bag_is_replayed_on_the_chosen_topics_and_all_ends_with_it(ros_environ
         launched.kill()
         street.close()
     assert launched.returncode == 0, words
-    assert "-2] was required" in words  # the replay ended first
+    assert "-3] was required" in words  # the replay ended first
     assert "process has died" not in words
+    with Recording(tmp_path / "recording", topics={"camera": "/front/image"}) as recording:
+        topics = recording.bag.topics
+        assert topics["/front/image"] == topics["/lidar/points"] == 30
+        assert topics["/sense/sensing"] == topics["/sense/beam"] >= len(street.results)
+        assert abs(recording.bag.start - START) < 1e9  # by the bag's own time
+        assert {moment.instruction for moment in recording.moments()} >= {"predict the beam for the red car"}
+
+
+def test_a_recording_is_not_written_over_another(ros_environment, tmp_path: Path):
+    launched = start(ros_environment, record=tmp_path)
+    words, _ = launched.communicate(timeout=60)
+    assert f"{tmp_path} exists already" in words and "record:=FOLDER" in words
+    assert launched.returncode != 0 and "process started" not in words
 
 
 def test_a_node_that_cannot_start_ends_the_launch(ros_environment, tmp_path: Path):

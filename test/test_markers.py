@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2")
 
-from visualization_msgs.msg import Marker
+from rclpy.serialization import deserialize_message
+from visualization_msgs.msg import Marker, MarkerArray
 
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.ros.markers import REACH, Markers
@@ -46,26 +47,36 @@ def sensing(**changes) -> Sensing:
     return replace(answer, **changes)
 
 
-def of(array, ns: str) -> list[Marker]:
+def shown(answer: Sensing, lifetime: float = 0.5, markers: Markers | None = None) -> MarkerArray:
+    """What rviz2 gets."""
+    return deserialize_message((markers or Markers(CODEBOOK)).array(answer, lifetime), MarkerArray)
+
+
+def of(array: MarkerArray, ns: str) -> list[Marker]:
     return [marker for marker in array.markers if marker.ns == ns]
 
 
+def rgb(marker: Marker) -> tuple[float, float, float]:
+    return marker.color.r, marker.color.g, marker.color.b
+
+
 def test_things_stand_where_they_were_sensed():
-    array = Markers(CODEBOOK).array(sensing(), 0.5)
+    array = shown(sensing())
     (box,) = of(array, "objects")
     assert (box.type, box.action) == (Marker.CUBE, Marker.ADD)
     assert (box.pose.position.x, box.pose.position.y, box.pose.position.z) == BUS.position
     assert (box.scale.x, box.scale.y, box.scale.z) == BUS.size
     assert 2 * math.atan2(box.pose.orientation.z, box.pose.orientation.w) == pytest.approx(BUS.yaw)
-    (arrow,) = of(array, "velocities")
-    assert (arrow.points[1].x - arrow.points[0].x, arrow.points[1].y - arrow.points[0].y) == (3.0, 4.0)
+    (ways,) = of(array, "velocities")
+    start, end = ways.points
+    assert (start.x, start.y, end.x, end.y) == (20.0, -4.0, 23.0, 0.0)
     assert of(array, "object_labels")[0].text == "bus 5 m/s"
     assert of(array, "people")[0].pose.position.x == WALKER.position[0]
     assert of(array, "people_labels")[0].text == "wave"
 
 
 def test_all_are_stamped_and_mortal():
-    array = Markers(CODEBOOK).array(sensing(), 1.25)
+    array = shown(sensing(), 1.25)
     for marker in array.markers:
         assert (marker.header.stamp.sec, marker.header.stamp.nanosec, marker.header.frame_id) == (7, 250, "antenna_array")
         assert (marker.lifetime.sec, marker.lifetime.nanosec) == (1, 250_000_000)
@@ -74,31 +85,45 @@ def test_all_are_stamped_and_mortal():
 
 
 def test_the_fan_points_along_the_likely_beams():
-    array = Markers(CODEBOOK).array(sensing(), 0.5)
+    array = shown(sensing())
     (fan,) = of(array, "beam_fan")
-    assert len(fan.points) == len(fan.colors) == 3 * 2  # the third beam is too unlikely to be drawn
+    assert len(fan.points) == 3 * len(fan.colors) == 3 * 2  # the third beam is too unlikely to be drawn
     edge = fan.points[1:3]
     middle = math.atan2(edge[0].y + edge[1].y, edge[0].x + edge[1].x)
     assert middle == pytest.approx(CODEBOOK.azimuths[10], abs=1e-6)
     assert math.hypot(edge[0].x, edge[0].y) == pytest.approx(REACH)
     (rays,) = of(array, "sweep_set")
-    assert [math.atan2(p.y, p.x) for p in rays.points[::2]] == pytest.approx(list(CODEBOOK.azimuths[[10, 11]]))
+    assert [math.atan2(p.y, p.x) for p in rays.points[1::2]] == pytest.approx(list(CODEBOOK.azimuths[[10, 11]]))
     tips = {ns: of(array, ns)[0].points[1] for ns in ("beam", "beam_ahead")}
     assert math.atan2(tips["beam"].y, tips["beam"].x) == pytest.approx(CODEBOOK.azimuths[10])
     assert math.atan2(tips["beam_ahead"].y, tips["beam_ahead"].x) == pytest.approx(CODEBOOK.azimuths[30])
 
 
 def test_a_blocked_link_is_red_and_a_missing_sensor_is_named():
-    clear, blocked = (of(Markers(CODEBOOK).array(sensing(blockage=p), 0.5), "beam")[0].color for p in (0.0, 1.0))
-    assert clear.g > clear.r and blocked.r > 3 * blocked.g
-    assert "radar missing" in of(Markers(CODEBOOK).array(sensing(), 0.5), "link")[0].text
+    for ns in ("beam", "link"):
+        clear, blocked = (rgb(of(shown(sensing(blockage=p)), ns)[0]) for p in (0.0, 1.0))
+        assert clear[1] > 2 * clear[0] and blocked[0] > 2 * blocked[1]
+    gates = {gate.text.split()[0]: gate for gate in of(shown(sensing()), "gates")}
+    assert {name: gate.text for name, gate in gates.items()} == {
+        "camera": "camera 50%",
+        "radar": "radar missing",
+        "lidar": "lidar 50%",
+    }
+    assert rgb(gates["radar"]) == pytest.approx(rgb(of(shown(sensing(blockage=1.0)), "beam")[0]))
+    assert len({gate.pose.position.z for gate in gates.values()}) == 3  # none over another
+
+
+def test_the_instruction_stands_below_the_array_if_there_is_one():
+    assert not of(shown(sensing()), "instruction")
+    (words,) = of(shown(sensing(instruction="serve the red bus")), "instruction")
+    assert words.text == "serve the red bus" and words.type == Marker.TEXT_VIEW_FACING
 
 
 def test_what_vanished_is_deleted_once():
     markers = Markers(CODEBOOK)
-    markers.array(sensing(objects=(BUS, BUS), people=(WALKER,)), 0.5)
-    second = markers.array(sensing(objects=(BUS,), people=()), 0.5)
+    shown(sensing(objects=(BUS, BUS), people=(WALKER,), instruction="serve the red bus"), markers=markers)
+    second = shown(sensing(objects=(BUS,), people=()), markers=markers)
     gone = {(marker.ns, marker.id) for marker in second.markers if marker.action == Marker.DELETE}
-    assert gone == {("objects", 1), ("velocities", 1), ("object_labels", 1), ("people", 0), ("people_labels", 0)}
-    third = markers.array(sensing(objects=(BUS,), people=()), 0.5)
+    assert gone == {("objects", 1), ("object_labels", 1), ("people", 0), ("people_labels", 0), ("instruction", 0)}
+    third = shown(sensing(objects=(BUS,), people=()), markers=markers)
     assert not [marker for marker in third.markers if marker.action == Marker.DELETE]

@@ -100,11 +100,11 @@ def test_package_xml_names_every_ros_package_that_is_imported():
     declared = {element.text for kind in ("depend", "exec_depend") for element in package.findall(kind)}
     assert {"message_filters", "cv_bridge", "sensor_msgs_py", "launch_ros", "rviz2"} <= declared
     keys = {
-        "cv2": "python3-opencv", "numpy": "python3-numpy", "onnxruntime": "python3-onnxruntime-pip", "rich": "python3-rich",
+        "cv2": "python3-opencv", "matplotlib": "python3-matplotlib", "numpy": "python3-numpy", "onnxruntime": "python3-onnxruntime-pip", "rich": "python3-rich",
         "rosbags": "python3-rosbags-pip", "scipy": "python3-scipy", "yaml": "python3-yaml",
     }  # fmt: skip
     optional = {
-        "openvino", "torch", "onnx", "onnxscript", "safetensors", "open3d", "libusb_package", "tensorrt", "cuda", "matplotlib",
+        "openvino", "torch", "onnx", "onnxscript", "safetensors", "open3d", "libusb_package", "tensorrt", "cuda", "ray",
         "tokenizers", "transformers", "peft", "lightning", "lightning_utilities", "datasets", "pyarrow", "rerun",
     }  # fmt: skip
     for file in [*(ROOT / "mmsense_ros").rglob("*.py"), *(ROOT / "launch").rglob("*.py")]:

@@ -51,6 +51,8 @@ def test_every_parameter_is_described_and_its_default_allowed(entry):
         ("sensors", [], "name some of camera, radar, lidar"),
         ("sensors", ["camera", "sonar"], "name some of camera, radar, lidar"),
         ("radar.doppler_sign", 0, "choose 1 or -1"),
+        ("cores", 1.5, "cores is 1.5; it is: CPU cores"),
+        ("cores", True, "cores is True; it is: CPU cores"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_right_ones(name, value, words):
@@ -58,6 +60,13 @@ def test_a_wrong_value_is_refused_with_the_right_ones(name, value, words):
     verdict = check([Parameter(name, kind, value)], configured=False)
     assert not verdict.successful
     assert name in verdict.reason and words in verdict.reason
+
+
+def test_cores_may_be_a_number():
+    """As `-p cores:=1` and an unquoted 1 in a YAML file are to ROS."""
+    (entry,) = (entry for entry in PARAMETERS if entry.name == "cores")
+    assert entry.descriptor().dynamic_typing
+    assert all(check([Parameter("cores", value=value)], configured=False).successful for value in (1, "1", "2-3", ""))
 
 
 def test_while_configured_only_live_parameters_change():

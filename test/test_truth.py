@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_bag
-from test_evaluate import engine, timeless  # noqa: F401 a fixture
+from test_evaluate import ALONE, engine, timeless  # noqa: F401 a fixture
 
 from mmsense_ros.data.recording import Recording
 from mmsense_ros.data.truth import REACH, TruthFile
@@ -58,7 +58,7 @@ def test_a_file_counts_before_the_topics(tmp_path, engine):  # noqa: F811
 
 def test_a_line_may_be_of_one_bag_only(tmp_path, engine):  # noqa: F811
     bags = [small_bag.write_bag(tmp_path / name, (20,) * 2, leave_out=small_bag.TRUTH) for name in ("one", "two")]
-    report = evaluate(bags, truth=write(tmp_path / "truth.jsonl", lines((20, 20), scenario="two")))
+    report = evaluate(bags, truth=write(tmp_path / "truth.jsonl", lines((20, 20), scenario="two")), spread=ALONE)
     assert report["scenarios"]["one"]["per_task"] == {} and report["scenarios"]["two"]["beam"]["top1"] == 1.0
 
 

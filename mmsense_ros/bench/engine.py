@@ -20,6 +20,7 @@ from mmsense_ros.evaluation.metrics import percentiles
 from mmsense_ros.progress import progress
 
 WARM_UP, PRODUCTS = 10, 5  #: runs before those that count; of the matrix product
+WIDTH = 100  #: [characters] below which names would break
 EAGER = "torch fp32"  #: what the others are compared with
 
 
@@ -105,6 +106,7 @@ def _show(figures: dict[str, dict[str, Any]]) -> None:
     heads = ("engine", "open (s)", "p50 (ms)", "p95 (ms)", "p99 (ms)", "times torch", "GFLOP/s", "of peak")
     table = Table(*heads, box=None, header_style="bold")
     console = Console()
+    console.width = max(console.width, WIDTH)
     for name, entry in figures.items():
         if "error" in entry:
             console.print(f"{name}: {entry['error']}", style="dim")

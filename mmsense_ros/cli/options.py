@@ -40,7 +40,7 @@ def bag_options(add: Callable[..., argparse.Action]) -> None:
     """How a bag is read."""
     add("--drop", action="append", default=[], choices=MODALITIES, help="withhold a sensor; may be given again")
     add("--calibration", type=Path, metavar="YAML", help="extrinsics, beside and before those on /tf_static")
-    add("--topic", action="append", default=[], type=_pair, metavar="INPUT=TOPIC", help=TOPIC)
+    add("--topic", "--remap", action="append", default=[], type=_pair, metavar="INPUT=TOPIC", help=TOPIC)
 
 
 def model_options(add: Callable[..., argparse.Action]) -> None:

@@ -44,7 +44,7 @@ def senses(path: str | Path, topics: Mapping[str, str]) -> bool:
 
 
 def drive_bys(path: str | Path, topics: Mapping[str, str], scenario: str) -> DriveBys:
-    """The sweeps of a bag, each terminal a drive-by, with positions from its fixes where it has any.
+    """The sweeps of a bag, each terminal a drive-by, numbered as they came, with positions from its fixes where it has any.
 
     `topics` renames inputs (data/topics.py). Raises BagError if there are no sweeps, or they are not positive powers of one codebook.
     """
@@ -68,7 +68,8 @@ def drive_bys(path: str | Path, topics: Mapping[str, str], scenario: str) -> Dri
         raise BagError(f"{path}: {inputs['power']} must hold the positive powers of one codebook's beams; record it again")
     time = np.array(seconds)
     terminal, base = (_between(fixes[name], time) for name in ("terminal_fix", "base_fix"))
-    _, drive = np.unique(terminals, return_inverse=True)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(terminals))}
+    drive = np.array([numbers[name] for name in terminals])
     order = np.argsort(drive, kind="stable")
     return DriveBys(scenario, np.array(powers)[order], metres(terminal, base)[order], drive[order], time[order])
 

@@ -236,6 +236,10 @@ class BagWriter:
         """Write the index and metadata.yaml."""
         self._writer.close()
 
+    def abort(self) -> None:
+        """Close the files without an index: no readable bag is left behind."""
+        self._writer.abort()
+
     def __enter__(self) -> BagWriter:
         return self
 
@@ -243,7 +247,7 @@ class BagWriter:
         if kind is None:
             self.close()
         else:
-            self._writer.abort()
+            self.abort()
 
 
 def _qos(latched: bool) -> Qos:

@@ -15,7 +15,6 @@ from mmsense_ros.evaluation.compare import LEVEL, Comparison
 
 BEAM = {
     "top1": "top-1", "top2": "top-2", "top3": "top-3", "top5": "top-5", "dba": "DBA", "power_loss_db": "power loss (dB)",
-    "coverage": "in the set", "set_size": "set size",
 }  # fmt: skip
 REPORT = 100  #: [characters] below which headings would break
 WIDE = 200  #: [characters] names of topics are not to be cut, whatever the terminal

@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 from rich.console import Console
@@ -23,32 +23,41 @@ from mmsense_ros.progress import progress
 from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.demo_pictures import draw_pictures
 from mmsense_ros.ros.demo_table import live_table
-from mmsense_ros.ros.process import NodeFailed, alone, end_of, node_process, node_settings
-from mmsense_ros.ros.replay import Heard, replay, write_calibration
+from mmsense_ros.ros.process import NodeFailed, Process, alone, end_of, node_process, node_settings, recorder_process
+from mmsense_ros.ros.replay import Heard, recorded, replay, write_calibration
 
+RECORDING = "recording"
 SEED = 3001  #: of the street that is simulated; training never sees it
 TABLE_PERIOD = 0.25  #: [s]
 
 
-def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "") -> int:
+def run(bag: Path | None, seconds: float, out: Path, model: str | Path = "", record: bool = False) -> int:
     """Show `seconds` of `bag`, or of a street simulated for it; 0, or 1 if the node failed.
 
-    Leaves in `out`: summary.json, overlay.png, overlay.gif, calibration.yaml and node.log. Raises BagError, ModelError.
+    Leaves in `out`: summary.json, overlay.png, overlay.gif, calibration.yaml, node.log and, if told to `record`, recording/ (a
+    rosbag2 of what went in, what came out and the truth) and recorder.log. Raises BagError, ConfigError, ModelError.
     """
     console = Console(stderr=True)
     card = ModelCard.load(model or SHIPPED_MODEL)
+    if record and bag and bag.resolve() == (out / RECORDING).resolve():
+        raise ConfigError(f"{bag} would be recorded over while it is replayed; choose another folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{out} cannot be made ({error.strerror}); choose another folder with --out") from error
     with Recording(bag or _simulated(out, seconds)) as recording:
-        settings, log = node_settings(write_calibration(recording, out), model), out / "node.log"
+        calibration, log = write_calibration(recording, out), out / "node.log"
         use_profile()
         alone()
         console.print(f"replaying {recording.bag.path} over DDS, domain {os.environ['ROS_DOMAIN_ID']}; the node's log is {log}")
         try:
-            with node_process(settings, log) as process:
-                heard = _replayed(recording, process, seconds, console)
+            with ExitStack() as stack:
+                process, recorder = stack.enter_context(node_process(node_settings(calibration, model), log)), None
+                if record:
+                    shutil.rmtree(out / RECORDING, ignore_errors=True)
+                    words = (out / RECORDING, recorded(recording), calibration, out / "recorder.log")
+                    recorder = stack.enter_context(recorder_process(*words))
+                heard = _replayed(recording, process, recorder, seconds, console)
             summary = _summary(recording, heard)
         except NodeFailed as failure:
             console.print(f"mmsense demo: {failure}; {log} ends:\n{end_of(log)}", markup=False)
@@ -74,7 +83,7 @@ def _simulated(out: Path, seconds: float) -> Path:
         return simulate(bag, seconds=seconds, seed=SEED, storage="mcap", progress=report)
 
 
-def _replayed(recording: Recording, process: Popen, seconds: float, console: Console) -> Heard:
+def _replayed(recording: Recording, process: Process, recorder: Process | None, seconds: float, console: Console) -> Heard:
     """What the node answers, shown while it comes."""
     with Live(live_table(None, {}), console=console, auto_refresh=False) as live:
         shown = 0.0
@@ -85,7 +94,7 @@ def _replayed(recording: Recording, process: Popen, seconds: float, console: Con
                 shown = time.monotonic()
                 live.update(live_table(next(reversed(heard.results.values()), None), heard.diagnostics), refresh=True)
 
-        return replay(recording, process, look, seconds)
+        return replay(recording, process, look, seconds, recorder)
 
 
 def _summary(recording: Recording, heard: Heard) -> dict[str, Any]:

@@ -31,28 +31,20 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 
 from mmsense_ros.engine.cores import stay_on
 from mmsense_ros.errors import MMSenseError, ModelError
-from mmsense_ros.messages.sensing import sensing_message
 from mmsense_ros.perception import Perception
 from mmsense_ros.ros import parameters
 from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.diagnostics import Ledger, Status, diagnostic_array
 from mmsense_ros.ros.extrinsics import Extrinsics
-from mmsense_ros.ros.markers import Markers
-from mmsense_ros.ros.picture import Picture
+from mmsense_ros.ros.outputs import Outputs
 from mmsense_ros.ros.subscriptions import SensorTopic
-from mmsense_ros.ros.types import RclpyTypes, message_class
+from mmsense_ros.ros.types import message_class
 from mmsense_ros.ros.worker import Worker
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA, Reading, Snapshot
 from mmsense_ros.sync import Synchronizer
 
 INSTRUCTION = "instruction"
-OUTPUTS = {
-    "~/sensing": "mmsense_ros/msg/SensingResult",
-    "~/beam": "mmsense_ros/msg/BeamPrediction",
-    "~/markers": "visualization_msgs/msg/MarkerArray",
-    "~/overlay": "sensor_msgs/msg/Image",
-}
 CLOCK_JUMP = 0.1  #: [s] of simulated time backwards that is no disorder of /clock messages any more
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -80,7 +72,6 @@ class Sense(LifecycleNode):
         self._worker: Worker[Job, Sensing] | None = None
         self._topics: dict[str, SensorTopic] = {}
         self._fault = "not configured; set the parameter autostart, or change the state"
-        self._types = RclpyTypes()
         self._answered = self.create_guard_condition(self._publish_answers)
         self._diagnostics = self.create_publisher(message_class("diagnostic_msgs/msg/DiagnosticArray"), "/diagnostics", 10)
         # Real time, unlike all else: that simulated time stands still is something to report.
@@ -106,11 +97,7 @@ class Sense(LifecycleNode):
             raise
         engine = self._perception.engine
         self.get_logger().info(f"engine {engine.name} in {engine.precision}: {engine.reason}")
-        codebook = self._perception.card.codebook
-        self._outputs = {
-            topic: self.create_lifecycle_publisher(message_class(kind), topic, 10) for topic, kind in OUTPUTS.items()
-        }
-        self._markers, self._picture = Markers(codebook), Picture(self, codebook, self._outputs["~/overlay"])
+        self._outputs = Outputs(self, self._perception.card.codebook)
         self._deadline = self.create_timer(1.0, self._poll, autostart=False)
         # Frames that waited for the same partner come together; each is worth an answer.
         begin = partial(stay_on, settings.engine.cores)
@@ -123,7 +110,7 @@ class Sense(LifecycleNode):
         self._ledger, self._synchronizer = Ledger(), Synchronizer(self._settings.sync)
         self._overwritten = self._worker.overwritten
         self._topics = {sensor.name: SensorTopic(self, sensor, self._push) for sensor in self._settings.sensors}
-        self._picture.open()
+        self._outputs.open()
         self._instructions = self.create_subscription(
             message_class("std_msgs/msg/String"), INSTRUCTION, self._take_instruction, LATCHED
         )
@@ -158,7 +145,7 @@ class Sense(LifecycleNode):
     def close(self) -> None:
         """Stop all threads for good, in whatever state and with or without a context."""
         if self._topics:
-            self._picture.stop()
+            self._outputs.stop()
         if self._worker is not None and self._worker.stop():
             self._perception.close()
 
@@ -166,7 +153,7 @@ class Sense(LifecycleNode):
         for topic in self._topics.values():
             topic.close()
         if self._topics:
-            self._picture.close()
+            self._outputs.close()
             self.destroy_subscription(self._instructions)
         self._topics = {}
 
@@ -178,8 +165,7 @@ class Sense(LifecycleNode):
             self._extrinsics.close()
         if self._worker is not None:
             stopped = self._worker.stop()
-            for publisher in self._outputs.values():
-                self.destroy_lifecycle_publisher(publisher)
+            self._outputs.destroy()
             self.destroy_timer(self._deadline)
             if stopped:  # else the engine still runs, and goes with the process
                 self._perception.close()
@@ -249,21 +235,8 @@ class Sense(LifecycleNode):
                     self.get_logger().error(fault)
                 self._ledger.fail(fault)
             else:
-                self._publish(job.snapshot, answer)
-
-    def _publish(self, snapshot: Snapshot, sensing: Sensing) -> None:
-        clock, after = time.perf_counter, {}
-        began = clock()
-        message = sensing_message(self._types, sensing, self._perception.card.codebook)
-        after["message"], began = 1e3 * (clock() - began), clock()
-        self._outputs["~/sensing"].publish(message)
-        self._outputs["~/beam"].publish(message.beam)
-        after["publish"], began = 1e3 * (clock() - began), clock()
-        if self._outputs["~/markers"].get_subscription_count():
-            self._outputs["~/markers"].publish(self._markers.array(sensing, self.get_parameter("markers.lifetime").value))
-            after["markers"] = 1e3 * (clock() - began)
-        self._ledger.publish({**sensing.latency_ms, **after}, time.monotonic())
-        self._picture.show(snapshot, sensing, self._extrinsics.calibration)
+                after = self._outputs.publish(job.snapshot, answer, self._extrinsics.calibration)
+                self._ledger.publish({**answer.latency_ms, **after}, time.monotonic())
 
     def _report(self) -> None:
         """Publish /diagnostics."""

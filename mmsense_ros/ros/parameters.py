@@ -44,7 +44,8 @@ ENGINE_OPTIONS = (
 
 @dataclass(frozen=True)
 class Declared:
-    """One parameter. `low` and `high` bound numbers, `choices` texts; what is not `live` is fixed while configured."""
+    """One parameter. `low` and `high` bound numbers, `choices` texts; a `loose` text may look like a number; what is not `live` is
+    fixed while configured."""
 
     name: str
     default: Any
@@ -52,12 +53,13 @@ class Declared:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    loose: bool = False
     live: bool = False
     read_only: bool = False
 
     def descriptor(self) -> ParameterDescriptor:
         """What `ros2 param describe` shows."""
-        descriptor = ParameterDescriptor(description=self.description, read_only=self.read_only)
+        descriptor = ParameterDescriptor(description=self.description, read_only=self.read_only, dynamic_typing=self.loose)
         if self.choices:
             descriptor.additional_constraints = f"one of {', '.join(self.choices)}"
         elif not self.live and not self.read_only:
@@ -95,7 +97,7 @@ PARAMETERS = (
     Declared("engine", "auto", "what runs the model", choices=("auto", *engine_names())),
     Declared("precision", "auto", "numeric precision of the engine", choices=PRECISIONS),
     Declared("threads", 0, "threads of the engine; 0: its own choice", 0, 256),
-    Declared("cores", "", "CPU cores that the engine's threads stay on, such as 2-3; empty: any"),
+    Declared("cores", "", "CPU cores that the engine's threads stay on, such as 2-3; empty: any", loose=True),
     Declared("cache", "", "folder of the engines that TensorRT built; empty: ~/.cache/mmsense_ros/engines"),
     Declared("workspace", 1024, "device memory TensorRT may use [MiB]", 16, 65536),
     Declared("optimization", 3, "how long TensorRT searches for a fast engine", 0, 5),
@@ -165,6 +167,9 @@ def check(parameters: Sequence[Parameter], configured: bool) -> SetParametersRes
         if entry.choices and parameter.value not in entry.choices:
             reason = f"{entry.name} is '{parameter.value}'; choose one of {', '.join(entry.choices)}"
             return SetParametersResult(successful=False, reason=reason)
+        if entry.loose and (isinstance(parameter.value, bool) or not isinstance(parameter.value, (str, int))):
+            reason = f"{entry.name} is {parameter.value!r}; it is: {entry.description}"
+            return SetParametersResult(successful=False, reason=reason)
         if entry.name == "sensors" and (not parameter.value or set(parameter.value) - set(MODALITIES)):
             reason = f"sensors is {list(parameter.value or ())}; name some of {', '.join(MODALITIES)}"
             return SetParametersResult(successful=False, reason=reason)
@@ -194,9 +199,10 @@ def read(node: Node) -> Settings:
         sensors=rules,
         **{name: value(f"sync.{name}") for name in ("max_wait", "max_jump", "stand_in", "queue", "stamp_policy")},
     )
+    options = {name: value(name) for name in ENGINE_OPTIONS}
     return Settings(
         model=value("model"),
-        engine=EngineOptions(name=value("engine"), **{name: value(name) for name in ENGINE_OPTIONS}),
+        engine=EngineOptions(name=value("engine"), **options | {"cores": str(options["cores"])}),
         calibration=value("calibration"),
         sensors=tuple(sensors),
         sync=sync,

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import remove_ros_args
@@ -22,20 +22,21 @@ from rclpy.utilities import remove_ros_args
 from mmsense_ros.data.rosbag import BagMessage, BagReader
 from mmsense_ros.errors import MMSenseError
 from mmsense_ros.ros.dds import use_profile
+from mmsense_ros.ros.process import spin_for
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.snapshot import NANOSECONDS
 
 LATCHED = ("/tf_static", "/instruction")
 DEPTH = 10
 PATIENCE, SETTLE = 30.0, 1.0  #: [s] longest wait for somebody who listens, and then for others
-CLOCK_PERIOD = 0.01  #: [s] of /clock
+CLOCK_PERIOD, EARLY_PERIOD = 0.01, 0.1  #: [s] of /clock, and of what it says before the replay
 
 
 class Player:
     """Publishes a bag's messages as they were recorded, byte for byte. Raises BagError.
 
     `leave_out` names topics to skip, `rename` maps topics of the bag to those they are published on; with `clock`, /clock tells the
-    log time of what is being published.
+    log time of what is being published, and while `node` is spun before that, the first one.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Player:
         clock: bool = False,
         rename: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self._reader = BagReader(bag)
+        self._node, self._reader = node, BagReader(bag)
         self.skipped: list[str] = []  #: topics whose types are not installed
         self.publishers: dict[str, Any] = {}  #: by topic of the bag
         for topic, type_name in self._reader.types.items():
@@ -60,23 +61,20 @@ class Player:
             name = rename.get(topic, topic)
             durability = DurabilityPolicy.TRANSIENT_LOCAL if name in LATCHED else DurabilityPolicy.VOLATILE
             self.publishers[topic] = node.create_publisher(kind, name, QoSProfile(depth=DEPTH, durability=durability))
-
         self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", DEPTH) if clock else None
+        self._early = node.create_timer(EARLY_PERIOD, lambda: self._tell(self._reader.start))
 
-    def heard(self, topic: str) -> bool:
-        """Whether somebody subscribes to `topic`."""
-        return topic in self.publishers and self.publishers[topic].get_subscription_count() > 0
-
-    @property
-    def anybody(self) -> bool:
-        """Whether anything is subscribed to."""
-        return any(map(self.heard, self.publishers))
+    def heard(self, listener: str = "") -> bool:
+        """Whether the node of the name `listener`, or if it is empty anybody, subscribes to anything."""
+        infos = (info for p in self.publishers.values() for info in self._node.get_subscriptions_info_by_topic(p.topic_name))
+        return any(listener in ("", info.node_name) for info in infos)
 
     def play(self, seconds: float = float("inf"), wait: Callable[[float], None] = time.sleep) -> Iterator[BagMessage]:
         """Publish the first `seconds` of the bag in real time; yields each message once it is out.
 
         `wait(seconds)` may do other things meanwhile and return early.
         """
+        self._early.cancel()
         start, began = self._reader.start, time.monotonic()
         stop = self._reader.end if seconds == float("inf") else start + int(seconds * NANOSECONDS)
         for entry in self._reader.messages(self.publishers, start, stop + 1):
@@ -84,6 +82,7 @@ class Player:
             while (early := due - time.monotonic()) > 0:
                 self._tell(entry.log_time - int(early * NANOSECONDS))
                 wait(min(early, CLOCK_PERIOD) if self._clock else early)
+            self._tell(entry.log_time)
             self.publishers[entry.topic].publish(bytes(entry.data))
             yield entry
 
@@ -104,16 +103,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Replay a rosbag2 over DDS, topics remapped by --ros-args -r.")
     parser.add_argument("bag", type=Path, help="rosbag2 folder or .mcap file")
     parser.add_argument("--clock", action="store_true", help="also publish /clock")
+    parser.add_argument("--listener", default="", metavar="NODE", help="wait until it listens (default: until anybody does)")
     words = sys.argv if arguments is None else [sys.argv[0], *arguments]
     options = parser.parse_args(remove_ros_args(words)[1:])
     use_profile()
     try:
         rclpy.init(args=words)
-        player = Player(rclpy.create_node("player"), options.bag, clock=options.clock)
+        node, executor = rclpy.create_node("player"), SingleThreadedExecutor()
+        executor.add_node(node)
+        player = Player(node, options.bag, clock=options.clock)
         began = time.monotonic()
-        while not player.anybody and time.monotonic() - began < PATIENCE:
-            time.sleep(0.1)
-        time.sleep(SETTLE)
+        while not player.heard(options.listener) and time.monotonic() - began < PATIENCE:
+            spin_for(0.1, executor)
+        spin_for(SETTLE, executor)
         for _ in player.play():
             pass
         player.close()

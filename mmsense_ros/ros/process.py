@@ -1,4 +1,4 @@
-"""The node in a process of its own, as launch would start it: for the demo and the benchmark, which feed it and listen."""
+"""The node, and what records it, in processes of their own, as launch would start them: for those who feed the node and listen."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,37 @@ from mmsense_ros.ros.parameters import ENGINE_OPTIONS
 
 RESULTS = "/sense/sensing"
 NODE = (sys.executable, "-m", "mmsense_ros.ros.node")
+RECORDER = (sys.executable, "-m", "mmsense_ros.ros.recorder")
 START_LIMIT, END_LIMIT = 90.0, 15.0  #: [s] for the node to become active, and to end
 
 
 class NodeFailed(Exception):
-    """The node ended, never listened or never answered."""
+    """The node, or the recorder, ended, never listened or never answered."""
+
+
+class Process(subprocess.Popen):
+    """A running `command`, called `name`, its output in `log`."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name, self.log = name, log
+        with log.open("w") as sink:
+            super().__init__(command, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONSAFEPATH": "1"})
+
+    def failure(self) -> NodeFailed:
+        """That it ended, and what it said last."""
+        return NodeFailed(f"{self.name} ended with exit code {self.returncode}: {end_of(self.log, lines=1)}")
+
+
+def node_process(settings: Mapping[str, Any], log: Path) -> AbstractContextManager[Process]:
+    """The node with the parameters `settings`, its output in `log`. Raises NodeFailed if it fails."""
+    words = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
+    return _running("the node", [*NODE, "--ros-args", *words], log)
+
+
+def recorder_process(bag: Path, topics: Iterable[str], calibration: Path, log: Path) -> AbstractContextManager[Process]:
+    """The recorder of `topics` by the time of /clock, its output in `log`. Raises NodeFailed if it fails."""
+    words = [str(bag), *topics, "--calibration", str(calibration), "--ros-args", "-p", "use_sim_time:=true"]
+    return _running("the recorder", [*RECORDER, *words], log)
 
 
 def node_settings(calibration: Path, model: str | Path = "", engine: EngineOptions = EngineOptions()) -> dict[str, Any]:
@@ -35,24 +61,21 @@ def node_settings(calibration: Path, model: str | Path = "", engine: EngineOptio
 
 
 @contextmanager
-def node_process(settings: Mapping[str, Any], log: Path) -> Iterator[subprocess.Popen]:
-    """The node with the parameters `settings`, its output in `log`; ended by SIGINT, as a user would. Raises NodeFailed if it fails."""
-    words = [word for name, value in settings.items() for word in ("-p", f"{name}:={value}")]
-    command = [*NODE, "--ros-args", *words]
-    with log.open("w") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONSAFEPATH": "1"})
+def _running(name: str, command: Sequence[str], log: Path) -> Iterator[Process]:
+    """Ended by SIGINT, as a user would."""
+    process = Process(name, command, log)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
         try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            try:
-                process.wait(END_LIMIT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(END_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
     if process.returncode:
-        raise NodeFailed(f"the node ended with exit code {process.returncode}")
+        raise process.failure()
 
 
 def alone() -> None:
@@ -61,11 +84,16 @@ def alone() -> None:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 
 
-def await_node(node: Node, executor: SingleThreadedExecutor, topics: Mapping[str, Any], process: subprocess.Popen) -> None:
-    """Until the node hears all of `topics` (name -> publisher) and offers RESULTS. Raises NodeFailed."""
-    limit = time.monotonic() + START_LIMIT
-    while not (all(p.get_subscription_count() for p in topics.values()) and node.count_publishers(RESULTS)):
-        check_alive(process)
+def await_node(node: Node, executor: SingleThreadedExecutor, topics: Mapping[str, Any], *processes: Process) -> None:
+    """Until each process, of which the first is the node, hears all of `topics` (name -> publisher), and the others RESULTS too, which
+    the node offers and `node` hears. Raises NodeFailed."""
+    limit, heard = time.monotonic() + START_LIMIT, len(processes)
+    while not (
+        all(publisher.get_subscription_count() >= heard for publisher in topics.values())
+        and node.count_publishers(RESULTS)
+        and node.count_subscribers(RESULTS) >= heard
+    ):
+        check_alive(*processes)
         if time.monotonic() > limit:
             raise NodeFailed(f"the node did not listen to {', '.join(topics)} within {START_LIMIT:.0f} s")
         spin_for(0.1, executor)
@@ -78,12 +106,13 @@ def spin_for(seconds: float, executor: SingleThreadedExecutor) -> None:
         executor.spin_once(timeout_sec=left)
 
 
-def check_alive(process: subprocess.Popen) -> None:
-    """Raises NodeFailed if the process has ended."""
-    if process.poll() is not None:
-        raise NodeFailed(f"the node ended with exit code {process.returncode} before it was asked to")
+def check_alive(*processes: Process) -> None:
+    """Raises NodeFailed if one has ended."""
+    for process in processes:
+        if process.poll() is not None:
+            raise process.failure()
 
 
 def end_of(log: Path, lines: int = 20) -> str:
-    """The last of what the node said."""
+    """The last of what a process said."""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import rclpy
@@ -14,10 +13,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from mmsense_ros.data.recording import Recording
-from mmsense_ros.data.topics import INPUTS
+from mmsense_ros.data.topics import INPUTS, TRUTHS
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.ros.player import Player
-from mmsense_ros.ros.process import RESULTS, await_node, check_alive, spin_for
+from mmsense_ros.ros.process import RESULTS, Process, await_node, check_alive, spin_for
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA
@@ -49,24 +48,32 @@ class Heard:
         self.diagnostics.update({s.name: {entry.key: entry.value for entry in s.values} for s in message.status})
 
 
-def replay(recording: Recording, process: Popen, look: Callable[[Heard], None], seconds: float = float("inf")) -> Heard:
+def replay(
+    recording: Recording,
+    process: Process,
+    look: Callable[[Heard], None],
+    seconds: float = float("inf"),
+    recorder: Process | None = None,
+) -> Heard:
     """Play the sensors that are not withheld, on the topics the node expects them on, and listen; in this thread alone.
 
-    `look` is called after each message. Raises NodeFailed.
+    `look` is called after each message. If there is a `recorder`, the truth is played for it, and /clock. Raises NodeFailed.
     """
-    heard, topics = Heard(), _topics(recording)
+    heard, topics = Heard(), _topics(recording, truth=recorder is not None)
+    processes = (process, recorder) if recorder else (process,)
     rclpy.init(args=[])
     node, executor = Node("mmsense_replay"), SingleThreadedExecutor()
     executor.add_node(node)
     node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), RESULTS, heard.sensing, 100)
     node.create_subscription(DiagnosticArray, "/diagnostics", heard.report, 10)
-    player = Player(node, recording.bag.path, leave_out=set(recording.bag.types) - topics.keys(), rename=topics)
+    others = set(recording.bag.types) - topics.keys()
+    player = Player(node, recording.bag.path, leave_out=others, clock=recorder is not None, rename=topics)
     try:
         sensors = set(recording.topics.values()) & topics.keys()
-        await_node(node, executor, {topics[topic]: player.publishers[topic] for topic in sensors}, process)
+        await_node(node, executor, {topics[topic]: player.publishers[topic] for topic in sensors}, *processes)
         for entry in player.play(seconds, lambda left: executor.spin_once(timeout_sec=left)):
             heard.sent += entry.topic == recording.topics.get(CAMERA)
-            check_alive(process)
+            check_alive(*processes)
             look(heard)
         spin_for(LAST_WORDS, executor)
     finally:
@@ -84,7 +91,12 @@ def write_calibration(recording: Recording, folder: Path) -> Path:
     return path
 
 
-def _topics(recording: Recording) -> Mapping[str, str]:
+def recorded(recording: Recording) -> list[str]:
+    """What a recorder finds of a replay."""
+    return sorted({*_topics(recording, truth=True).values(), RESULTS, "/sense/beam", "/sense/markers", "/diagnostics"})
+
+
+def _topics(recording: Recording, truth: bool) -> Mapping[str, str]:
     """Topic of the bag -> topic of the node."""
-    wanted = {*FOR_THE_NODE, *(name for name in recording.topics if name not in recording.drop)}
+    wanted = {*FOR_THE_NODE, *(TRUTHS if truth else ()), *(name for name in recording.topics if name not in recording.drop)}
     return {topic: INPUTS[name].home(recording.bag.types[topic]) for name, topic in recording.inputs.items() if name in wanted}

@@ -165,10 +165,7 @@ def _messages(
     types, config = RosbagTypes(), street.config
     asked = None
     if begins:
-        frames = {
-            frame: street.calibration.antenna_from(frame) for frame in street.calibration.frames if frame != ANTENNA_FRAME
-        }
-        yield EPOCH, EPOCH, TF_STATIC, transforms_message(types, EPOCH, ANTENNA_FRAME, frames)
+        yield EPOCH, EPOCH, TF_STATIC, transforms_message(types, EPOCH, ANTENNA_FRAME, street.calibration.poses)
     elif measurements:
         asked = street.instruction((int(measurements[0][0] / SERVICE_STEP) - 1) * SERVICE_STEP)
     for t, modality, latency in measurements:

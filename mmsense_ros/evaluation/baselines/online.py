@@ -13,8 +13,8 @@ from mmsense_ros.evaluation.baselines.told import Told
 from mmsense_ros.evaluation.frames import Frames
 from mmsense_ros.snapshot import NANOSECONDS
 
-BANDWIDTH = np.array([0.5, 7.0])  #: [beams], [beams/s] within which two moments of a track are alike
-DOUBT = 3.0  #: moments alike that weigh as much as what the filter tells without any
+BANDWIDTH = np.array([0.5, 15.0])  #: [beams], [beams/s] within which two moments of a track are alike
+DOUBT = 2.0  #: moments alike that weigh as much as what the filter tells without any
 ROWS = 512  #: moments at once, which bounds the memory
 RECENT = 1000  #: moments before, on which sets are calibrated
 UNKNOWN = 1e-3  #: chance that the filter is lost, spread over all beams
@@ -28,13 +28,15 @@ def track(
     `time` (N,) [s] must not fall. A Gaussian around the place that the filter foretells, mixed with what was best at earlier
     moments of like place and speed; sets are calibrated on earlier moments as well, and are all beams until there are enough.
     """
-    states = foretold(power, time, run, delay)
+    states, later = foretold(power, time, run, delay), None if at is None else foretold(power, time, run, delay, at)
     own = _mixed(states, _known(time, time, delay), states, power)
-    scores = conformal.scores(own, power.argmax(axis=1))
     known = _known(time, time if at is None else at, delay)
-    told = own if at is None else _mixed(foretold(power, time, run, delay, at), known, states, power)
-    limits = [conformal.threshold(scores[max(count - RECENT, 0) : count], coverage) for count in known]
-    return Told(told, conformal.members(told, np.array(limits)))
+    told, asked = (own, states) if later is None else (_mixed(later, known, states, power), later)
+    tracked = np.flatnonzero(np.isfinite(states[:, 0]))
+    scores = conformal.scores(own[tracked], power[tracked].argmax(axis=1))
+    counts = np.searchsorted(tracked, known)
+    limits = np.array([conformal.threshold(scores[max(count - RECENT, 0) : count], coverage) for count in counts])
+    return Told(told, conformal.members(told, np.where(np.isfinite(asked[:, 0]), limits, np.inf)))
 
 
 def _mixed(asked: np.ndarray, known: np.ndarray, states: np.ndarray, power: np.ndarray) -> np.ndarray:
