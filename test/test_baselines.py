@@ -124,7 +124,8 @@ def test_the_tracker_beside_the_model_is_causal_and_calibrated() -> None:
         told = track(power, time, run, delay)
         assert told.probabilities.sum(axis=1) == pytest.approx(1)
         assert told.figures(power)["dba"] > 0.75
-        assert 0.83 < told.sweep[200:][np.arange(1000), best[200:]].mean() < 0.97
+        lowest = 0.83 if delay else 0.87  # ahead, sets fall short of the promised 0.9
+        assert lowest < told.sweep[200:][np.arange(1000), best[200:]].mean() < 0.97
         assert told.sweep[:1].all() and told.sweep[200:].sum(axis=1).mean() < 20
         other = power.copy()
         other[600:] = rng.permuted(other[600:], axis=1)
