@@ -25,7 +25,8 @@ def small_frames(best: list[int], taken: list[int], scenario: str = "street", **
         "scenario": np.full(n, scenario),
         "stamp": np.arange(n, dtype=np.int64) * PERIOD + PERIOD,
         "beam": share, "ahead": share, "sweep": share > 0.2, "sweep_ahead": share > 0.2,
-        "power": powers(np.array(best)), "noise_free": powers(np.array(best)), "best_ahead": np.array(best),
+        "power": powers(np.array(best)), "terminal": np.full(n, "vehicle_1"), "noise_free": powers(np.array(best)),
+        "best_ahead": np.array(best),
         "blockage": np.tile([0.8, 0.1], (n, 1)), "blocked": np.tile([1.0, 0.0], (n, 1)),
         "pathloss": np.full(n, 92.0), "true_pathloss": np.full(n, 90.0),
         "traffic": np.ones((n, 2)), "true_traffic": np.zeros((n, 2)),
@@ -41,7 +42,7 @@ def without_truth(frames: int) -> dict[str, np.ndarray]:
     """Columns of `small_frames` of a bag that recorded no truth."""
     unknown = np.full((frames, BEAMS), np.nan)
     return {
-        "power": unknown, "noise_free": unknown, "best_ahead": np.full(frames, -1), "blocked": np.full((frames, 2), np.nan),
-        "true_pathloss": np.full(frames, np.nan), "true_traffic": np.full((frames, 2), np.nan),
+        "power": unknown, "terminal": np.full(frames, ""), "noise_free": unknown, "best_ahead": np.full(frames, -1),
+        "blocked": np.full((frames, 2), np.nan), "true_pathloss": np.full(frames, np.nan), "true_traffic": np.full((frames, 2), np.nan),
         "objects": np.tile([1, -1], (frames, 1)), "people": np.tile([0, -1], (frames, 1)),
     }  # fmt: skip

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_frames import small_frames
 
 from mmsense_ros import conformal
 from mmsense_ros.data.deepsense import load
 from mmsense_ros.data.drivebys import DriveBys
 from mmsense_ros.errors import BagError
+from mmsense_ros.evaluation.baselines import online
 from mmsense_ros.evaluation.baselines.heldout import compare, split
 from mmsense_ros.evaluation.baselines.kernel import Kernel, learn, soft_targets
 from mmsense_ros.evaluation.baselines.motion import NOISE, follow, foretold, places, runs
@@ -124,15 +126,38 @@ def test_the_tracker_beside_the_model_is_causal_and_calibrated() -> None:
         told = track(power, time, run, delay)
         assert told.probabilities.sum(axis=1) == pytest.approx(1)
         assert told.figures(power)["dba"] > 0.75
-        lowest = 0.83 if delay else 0.87  # ahead, sets fall short of the promised 0.9
-        assert lowest < told.sweep[200:][np.arange(1000), best[200:]].mean() < 0.97
-        assert told.sweep[:1].all() and told.sweep[200:].sum(axis=1).mean() < 20
+        assert 0.87 < told.sweep[200:][np.arange(1000), best[200:]].mean() < 0.95
+        assert told.sweep[:1].all() and told.sweep[200:].sum(axis=1).mean() < 4
         other = power.copy()
         other[600:] = rng.permuted(other[600:], axis=1)
         known = 601 + round(delay * 10) - (delay > 0)
         again = track(other, time, run, delay)
         np.testing.assert_allclose(again.probabilities[:known], told.probabilities[:known])
         assert (again.probabilities[known + 1 :] != told.probabilities[known + 1 :]).any()
+
+
+def test_the_tracker_begins_anew_with_another_terminal() -> None:
+    time = np.arange(80) / 10
+    place = np.r_[10 + 8 * time[:40], 20 + 8 * time[:40]]  # where the first one would be now, the second one is not
+    frames = small_frames([0] * 80, [0] * 80, stamp=(time * 1e9).astype(np.int64), power=sweeps(place))
+    lost, anew = (
+        online.beside(dataclasses.replace(frames, terminal=np.repeat(names, 40)), 0.5)["tracker"]
+        for names in (["bus", "bus"], ["bus", "car"])
+    )
+    assert anew["dba"] > lost["dba"] + 0.02 and anew["coverage"] >= lost["coverage"] and anew["set_size"] < 6
+
+
+def test_followed_sets_keep_their_promise_while_the_world_changes() -> None:
+    rng = np.random.default_rng(0)
+    scores = 1 - np.r_[rng.beta(1, 9, 3000), rng.beta(1, 90, 3000), rng.beta(3, 3, 3000)]
+    for delay in (0, 15):
+        known = np.maximum(np.arange(9000) - delay, 0)
+        limits = conformal.followed(scores, known, 0.9)
+        held = (scores <= limits[known]).reshape(3, 3000)[:, 200:].mean(axis=1)
+        assert held == pytest.approx(0.9, abs=0.02)
+        changed = np.r_[scores[:5000], 1 - scores[5000:]]
+        assert np.array_equal(conformal.followed(changed, known, 0.9)[:5001], limits[:5001])
+    assert (scores[3000:6000] <= conformal.threshold(scores[:3000], 0.9)).mean() < 0.5  # what a threshold once learned does
 
 
 def test_ahead_is_asked_of_moments_between_the_sweeps_too() -> None:

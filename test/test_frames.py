@@ -51,7 +51,7 @@ def power(best: int) -> np.ndarray:
 @pytest.fixture
 def frames() -> Frames:
     """Two cars in frame 0, none in frame 1, one in frame 2, of which nothing is known in frame 3."""
-    two = Truth(power=power(3), objects=(CAR, ((40.0, 5.0, 0.0), "bus")), blocked=1.0, traffic={"car": 2.0})
+    two = Truth(power=power(3), terminal="bus", objects=(CAR, ((40.0, 5.0, 0.0), "bus")), blocked=1.0, traffic={"car": 2.0})
     return scored(
         "street",
         (sensing(10, 3, 20.5, 41.0), two),
@@ -64,7 +64,7 @@ def frames() -> Frames:
 def test_detections_go_with_their_frames(frames):
     assert frames.object_frame.tolist() == [0, 0, 2]
     chosen = frames.only(np.array([2, 0, 2, 1]))
-    assert chosen.stamp.tolist() == [30, 10, 30, 20]
+    assert chosen.stamp.tolist() == [30, 10, 30, 20] and chosen.terminal.tolist() == ["", "bus", "", ""]
     assert chosen.object_frame.tolist() == [0, 1, 1, 2]
     np.testing.assert_allclose(chosen.object_error, [0.25, 0.5, 1.0, 0.25])
     assert chosen.object_agreed.tolist() == [True, True, False, True]

@@ -14,6 +14,7 @@ from mmsense_ros.data.recording import Recording
 from mmsense_ros.data.truth import REACH, TruthFile
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.evaluation.bag import evaluate
+from mmsense_ros.evaluation.frames import Frames
 
 
 def lines(best: tuple[int, ...], **more: object) -> list[dict]:
@@ -22,6 +23,7 @@ def lines(best: tuple[int, ...], **more: object) -> list[dict]:
         {
             "stamp": small_bag.START + k * small_bag.PERIOD,
             "power": small_bag.powers(beam).astype(np.float32).tolist(),
+            "terminal": "vehicle_1",
             "noise_free": small_bag.powers(beam + 1).astype(np.float32).tolist(),
             "best_ahead": beam,
             "blocked": k % 2,
@@ -45,8 +47,9 @@ def test_a_file_tells_what_the_topics_tell(tmp_path, engine):  # noqa: F811
     best = (20, 21, 26, 19)
     topics = evaluate([small_bag.write_bag(tmp_path / "a" / "bag", best)])
     bare = small_bag.write_bag(tmp_path / "b" / "bag", best, leave_out=small_bag.TRUTH)
-    file = evaluate([bare], truth=write(tmp_path / "truth.jsonl", lines(best)))
+    file = evaluate([bare], truth=write(tmp_path / "truth.jsonl", lines(best)), out=tmp_path / "out")
     assert timeless(file) == timeless(topics)
+    assert set(Frames.load(tmp_path / "out" / "frames.npz").terminal) == {"vehicle_1"}
 
 
 def test_a_file_counts_before_the_topics(tmp_path, engine):  # noqa: F811
@@ -95,4 +98,4 @@ def test_topics_are_read_only_when_asked(tmp_path, monkeypatch):
         monkeypatch.undo()
         truth = recording.truth_at(small_bag.START)
         assert truth is not None and truth.power is not None
-        assert truth.power.argmax() == 20 and truth.people == (((10.0, -3.0, -1.0), "walk"),)
+        assert truth.power.argmax() == 20 and truth.terminal == "vehicle_1" and truth.people == (((10.0, -3.0, -1.0), "walk"),)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 TRUTH = (
     'truth beside the bags, one JSON object a line: {"stamp": ns} and any of scenario (name of the bag), power, noise_free (a '
-    "number a beam, linear), best_ahead, blocked, blocked_ahead, pathloss (dB), traffic ({class: number}), objects and people "
-    '([{"position": [x, y, z], "label": class or activity}]); it counts before the truth topics'
+    "number a beam, linear), terminal (whose power it is), best_ahead, blocked, blocked_ahead, pathloss (dB), traffic ({class: "
+    'number}), objects and people ([{"position": [x, y, z], "label": class or activity}]); it counts before the truth topics'
 )
 
 

@@ -30,6 +30,7 @@ class Truth:
     """
 
     power: np.ndarray | None = None
+    terminal: str | None = None  #: whose power it is
     noise_free: np.ndarray | None = None
     best_ahead: int | None = None
     blocked: float | None = None
@@ -56,7 +57,7 @@ class TruthTopics:
         parts: dict[str, Any] = {}
         for name, messages in self._messages.items():
             if (entry := messages.near(stamp)) is not None:
-                parts |= _sensing(entry.message) if name == "truth" else {name: beam_powers(entry.message)}
+                parts |= _sensing(entry.message) if name == "truth" else _powers(name, entry.message)
         return parts
 
 
@@ -64,9 +65,10 @@ class TruthFile:
     """Truth beside a bag: JSON Lines, one object a moment. `stamp` [ns] is required, everything else may be left out or null:
 
     `scenario` (name of the bag; without it the line holds for every bag), `power` and `noise_free` (a number a beam, linear),
-    `best_ahead` (index of the beam that is best at the horizon), `blocked`, `blocked_ahead` (0, 1), `pathloss` [dB], `traffic`
-    ({class: number}), `objects` ([{"position": [x, y, z], "label": class}], [m] in antenna_array), `people` (the same, the label
-    being the activity). Stamps need not be those of the camera: the nearest within 15 ms counts.
+    `terminal` (a name: whose power it is), `best_ahead` (index of the beam that is best at the horizon), `blocked`,
+    `blocked_ahead` (0, 1), `pathloss` [dB], `traffic` ({class: number}), `objects` ([{"position": [x, y, z], "label": class}],
+    [m] in antenna_array), `people` (the same, the label being the activity). Stamps need not be those of the camera: the nearest
+    within 15 ms counts.
 
     Raises ConfigError, naming file and line.
     """
@@ -125,6 +127,11 @@ def _stamp(data: bytes) -> int:
     return seconds * NANOSECONDS + nanoseconds
 
 
+def _powers(name: str, message: Any) -> dict[str, Any]:
+    """What a BeamPower tells: of those that were measured, whose they are too."""
+    return {name: beam_powers(message)} | ({"terminal": message.terminal} if name == "power" else {})
+
+
 def _sensing(message: Any) -> dict[str, Any]:
     """What a SensingResult tells."""
     return {
@@ -150,7 +157,7 @@ def _typed(key: str, value: Any) -> Any:
         return tuple(((float(x), float(y), float(z)), str(label)) for (x, y, z), label in map(_thing, value))
     if key == "traffic":
         return {str(label): float(count) for label, count in value.items()}
-    return int(value) if key == "best_ahead" else float(value)
+    return {"best_ahead": int, "terminal": str}.get(key, float)(value)
 
 
 def _thing(entry: dict[str, Any]) -> tuple[list[float], str]:

@@ -30,6 +30,7 @@ class Frames:
     sweep: np.ndarray  #: (N, beams) bool, the conformal set now
     sweep_ahead: np.ndarray  #: (N, beams) bool
     power: np.ndarray  #: (N, beams) linear, measured
+    terminal: np.ndarray  #: (N,) str, whose power it is, empty if not known
     noise_free: np.ndarray  #: (N, beams) linear, exact
     best_ahead: np.ndarray  #: (N,) int, the best beam at the horizon
     blockage: np.ndarray  #: (N, 2) probability, now and ahead

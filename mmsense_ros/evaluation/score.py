@@ -42,6 +42,7 @@ class Score:
                 _members(sensing.beam.sweep_set, beams),
                 _members(sensing.beam_ahead.sweep_set, beams),
                 self._powers(truth.power, beams),
+                truth.terminal or "",
                 self._powers(truth.noise_free, beams),
                 self._beam(truth.best_ahead, beams),
                 (sensing.blockage, sensing.blockage_ahead),
@@ -59,8 +60,8 @@ class Score:
 
     def frames(self) -> Frames:
         """What was collected; at least one frame."""
-        (stamp, beam, ahead, sweep, sweep_ahead, power, noise_free, best_ahead, blockage, blocked, pathloss, true_pathloss,
-         traffic, true_traffic, gate, latency, objects, people) = map(np.array, zip(*self._rows))  # fmt: skip
+        (stamp, beam, ahead, sweep, sweep_ahead, power, terminal, noise_free, best_ahead, blockage, blocked, pathloss,
+         true_pathloss, traffic, true_traffic, gate, latency, objects, people) = map(np.array, zip(*self._rows))  # fmt: skip
         pairs = {
             f"{kind}_{name}": np.array([row[place] for row in rows], of)
             for kind, rows in self._pairs.items()
@@ -74,6 +75,7 @@ class Score:
             sweep=sweep,
             sweep_ahead=sweep_ahead,
             power=power,
+            terminal=terminal,
             noise_free=noise_free,
             best_ahead=best_ahead,
             blockage=blockage,

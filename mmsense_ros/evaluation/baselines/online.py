@@ -16,7 +16,6 @@ from mmsense_ros.snapshot import NANOSECONDS
 BANDWIDTH = np.array([0.5, 15.0])  #: [beams], [beams/s] within which two moments of a track are alike
 DOUBT = 2.0  #: moments alike that weigh as much as what the filter tells without any
 ROWS = 512  #: moments at once, which bounds the memory
-RECENT = 1000  #: moments before, on which sets are calibrated
 UNKNOWN = 1e-3  #: chance that the filter is lost, spread over all beams
 
 
@@ -26,16 +25,16 @@ def track(
     """Beams at the moments `at` (N,) [s], by default those of the sweeps `power` (N, beams) linear, from sweeps older than `delay` [s].
 
     `time` (N,) [s] must not fall. A Gaussian around the place that the filter foretells, mixed with what was best at earlier
-    moments of like place and speed; sets are calibrated on earlier moments as well, and are all beams until there are enough.
+    moments of like place and speed. Sets follow how earlier ones fared, and are all beams where no sweep of the run is known.
     """
     states, later = foretold(power, time, run, delay), None if at is None else foretold(power, time, run, delay, at)
-    own = _mixed(states, _known(time, time, delay), states, power)
-    known = _known(time, time if at is None else at, delay)
+    before = _known(time, time, delay)
+    known = before if at is None else _known(time, at, delay)
+    own = _mixed(states, before, states, power)
     told, asked = (own, states) if later is None else (_mixed(later, known, states, power), later)
     tracked = np.flatnonzero(np.isfinite(states[:, 0]))
     scores = conformal.scores(own[tracked], power[tracked].argmax(axis=1))
-    counts = np.searchsorted(tracked, known)
-    limits = np.array([conformal.threshold(scores[max(count - RECENT, 0) : count], coverage) for count in counts])
+    limits = conformal.followed(scores, np.searchsorted(tracked, before[tracked]), coverage)[np.searchsorted(tracked, known)]
     return Told(told, conformal.members(told, np.where(np.isfinite(asked[:, 0]), limits, np.inf)))
 
 
@@ -62,7 +61,7 @@ def _known(time: np.ndarray, at: np.ndarray, delay: float) -> np.ndarray:
 def beside(frames: Frames, horizon: float) -> dict[str, dict[str, Any]]:
     """`most_frequent`, the beams in the order in which they were best most often, and `tracker`, which knows the sweeps before a frame.
 
-    `tracker_ahead` is asked for the best beam `horizon` [s] after a frame, as the model's beam_ahead is, and knows the frame's own
+    It begins anew with every terminal. `tracker_ahead` is asked for the best beam `horizon` [s] after a frame, as the model's beam_ahead is, and knows the frame's own
     sweep. Empty if no power was measured.
     """
     rows = np.flatnonzero(frames.known)
@@ -76,7 +75,7 @@ def beside(frames: Frames, horizon: float) -> dict[str, dict[str, Any]]:
     for number in np.unique(scenario):
         part = known.only(np.flatnonzero(scenario == number))
         time = (part.stamp - part.stamp[0]) / NANOSECONDS
-        run = runs(np.zeros(len(time)), time)
+        run = runs(part.terminal, time)
         now.append(track(part.power, time, run, 0.0))
         later.append(track(part.power, time, run, horizon, time + horizon))
     often = np.bincount(known.power.argmax(axis=1), minlength=known.power.shape[1]) / len(rows)
