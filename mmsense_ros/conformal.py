@@ -30,8 +30,8 @@ def followed(scores: np.ndarray, known: np.ndarray, coverage: float) -> np.ndarr
     """Thresholds (N + 1,), the k-th knowing the first k of `scores` (N,) in time order; none of the data need be exchangeable.
 
     Quantile tracking (Angelopoulos, Candes, Tibshirani 2023) of the logarithm of the chance left out: score n was judged by the
-    `known[n]`-th threshold; one beyond it lowers what is left out, any other raises it so much less that `coverage` is kept in the
-    long run, however scores change and however late they become known.
+    `known[n]`-th threshold; one beyond it lowers what is left out, any other raises it so much less that `coverage` is kept in
+    the long run, however scores change and however late they become known.
     """
     left_out = np.log(np.maximum(1 - scores, _ROUNDING))
     limits = np.full(len(scores) + 1, np.log(FIRST))

@@ -43,6 +43,7 @@ def without_truth(frames: int) -> dict[str, np.ndarray]:
     unknown = np.full((frames, BEAMS), np.nan)
     return {
         "power": unknown, "terminal": np.full(frames, ""), "noise_free": unknown, "best_ahead": np.full(frames, -1),
-        "blocked": np.full((frames, 2), np.nan), "true_pathloss": np.full(frames, np.nan), "true_traffic": np.full((frames, 2), np.nan),
+        "blocked": np.full((frames, 2), np.nan), "true_pathloss": np.full(frames, np.nan),
+        "true_traffic": np.full((frames, 2), np.nan),
         "objects": np.tile([1, -1], (frames, 1)), "people": np.tile([0, -1], (frames, 1)),
     }  # fmt: skip

@@ -67,8 +67,8 @@ class TruthFile:
     `scenario` (name of the bag; without it the line holds for every bag), `power` and `noise_free` (a number a beam, linear),
     `terminal` (a name: whose power it is), `best_ahead` (index of the beam that is best at the horizon), `blocked`,
     `blocked_ahead` (0, 1), `pathloss` [dB], `traffic` ({class: number}), `objects` ([{"position": [x, y, z], "label": class}],
-    [m] in antenna_array), `people` (the same, the label being the activity). Stamps need not be those of the camera: the nearest
-    within 15 ms counts.
+    [m] in antenna_array), `people` (the same, the label being the activity). Stamps need not be those of the camera: the
+    nearest within 15 ms counts.
 
     Raises ConfigError, naming file and line.
     """

@@ -61,8 +61,8 @@ def _known(time: np.ndarray, at: np.ndarray, delay: float) -> np.ndarray:
 def beside(frames: Frames, horizon: float) -> dict[str, dict[str, Any]]:
     """`most_frequent`, the beams in the order in which they were best most often, and `tracker`, which knows the sweeps before a frame.
 
-    It begins anew with every terminal. `tracker_ahead` is asked for the best beam `horizon` [s] after a frame, as the model's beam_ahead is, and knows the frame's own
-    sweep. Empty if no power was measured.
+    It begins anew with every terminal. `tracker_ahead` is asked for the best beam `horizon` [s] after a frame, as the model's
+    beam_ahead is, and knows the frame's own sweep. Empty if no power was measured.
     """
     rows = np.flatnonzero(frames.known)
     if not len(rows):
