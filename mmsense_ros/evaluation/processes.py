@@ -108,8 +108,11 @@ def on_ray(plan: Plan, jobs: Sequence[Job], progress: Progress, address: str = "
     except ImportError as error:
         raise ConfigError(f"--ray needs Ray ({error}); `pip install mmsense_ros[ray]`") from error
     threads = plan.engine.threads or 1
+    cores = max(min(len(os.sched_getaffinity(0)), threads * len(jobs)), threads)  # a worker is started for each
+    own = {"num_cpus": cores, "include_dashboard": False} if address == "local" else {}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is evaluated here is nobody else's business
     try:
-        ray.init(address, log_to_driver=False, include_dashboard=False if address == "local" else None, logging_level="error")
+        ray.init(address, log_to_driver=False, logging_level="error", **own)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"no Ray cluster at {address} ({error}); start one with `ray start --head`, or use --ray local"
