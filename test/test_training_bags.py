@@ -331,9 +331,13 @@ def test_a_class_nobody_knows_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_recipe_s_bags_are_found_from_it_and_judge_nothing_they_taught(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("data: {bags: {train: [one, /two], topics: {radar: /my/radar}, extrinsics: mine/calibration.yaml}}")
-    wanted = Bags((f"{tmp_path}/one", "/two"), topics={"radar": "/my/radar"}, extrinsics=f"{tmp_path}/mine/calibration.yaml")
-    assert load_recipe(path).data.bags == wanted
+    where = "topics: {radar: /my/radar}, doppler_sign: -1, extrinsics: mine/calibration.yaml"
+    path.write_text(f"data: {{bags: {{train: [one, /two], {where}}}}}")
+    named = {"topics": {"radar": "/my/radar"}, "doppler_sign": -1, "extrinsics": f"{tmp_path}/mine/calibration.yaml"}
+    assert load_recipe(path).data.bags == Bags((f"{tmp_path}/one", "/two"), **named)
+    path.write_text("data: {bags: {doppler_sign: 2}}")
+    with pytest.raises(ConfigError, match="mine.yaml: bags: doppler_sign is 2; choose 1 or -1"):
+        load_recipe(path)
     path.write_text("data: {bags: {train: [one], test: [one]}}")
     with pytest.raises(ConfigError, match="mine.yaml: bags: .*one stands there twice"):
         load_recipe(path)

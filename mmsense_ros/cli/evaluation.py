@@ -66,6 +66,7 @@ def evaluate(options: argparse.Namespace) -> None:
             report,
             calibration=options.calibration,
             topics=dict(options.topic),
+            doppler_sign=options.doppler_sign,
             truth=options.truth,
             ablate=options.ablate,
             overlay=options.overlay,

@@ -41,6 +41,8 @@ def bag_options(add: Callable[..., argparse.Action]) -> None:
     add("--drop", action="append", default=[], choices=MODALITIES, help="withhold a sensor; may be given again")
     add("--calibration", type=Path, metavar="YAML", help="extrinsics, beside and before those on /tf_static")
     add("--topic", "--remap", action="append", default=[], type=_pair, metavar="INPUT=TOPIC", help=TOPIC)
+    sign = "1: the radar's velocities are positive for what recedes, -1: for what comes nearer (default: %(default)s)"
+    add("--doppler-sign", type=int, choices=(1, -1), default=1, help=sign)
 
 
 def model_options(add: Callable[..., argparse.Action]) -> None:

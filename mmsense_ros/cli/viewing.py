@@ -53,6 +53,7 @@ def _bag(options: argparse.Namespace, outlet: Outlet) -> int:
             report,
             calibration=options.calibration,
             topics=dict(options.topic),
+            doppler_sign=options.doppler_sign,
             seconds=options.seconds,
         )
 
@@ -68,6 +69,7 @@ def _live(options: argparse.Namespace, outlet: Outlet) -> int:
         options.drop,
         calibration=options.calibration,
         topics=dict(options.topic),
+        doppler_sign=options.doppler_sign,
         namespace=options.namespace,
         seconds=options.seconds,
     )

@@ -6,16 +6,19 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mmsense_ros.calibration import Calibration
+from mmsense_ros.data.doppler import doppler_sign
 from mmsense_ros.data.rosbag import BagReader
 from mmsense_ros.data.topics import CLOUD, CUBE, IMAGE, INPUTS
-from mmsense_ros.errors import MMSenseError
+from mmsense_ros.errors import MessageError, MMSenseError
 from mmsense_ros.messages.camera import ENCODINGS
 from mmsense_ros.messages.header import frame_of
 from mmsense_ros.messages.radar import FIELDS as RADAR_FIELDS
+from mmsense_ros.messages.radar import radar_points
 from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, RADAR
 
 #: What a word in a topic's name says for an input, by input.
@@ -43,6 +46,7 @@ NAMED = (
     "terminal_fix",
     "base_fix",
 )  #: inputs whose type alone says too little
+LOOKED_AT = 300  #: messages of a radar
 AS_EXPECTED = 100  #: the topic on which an input is expected beats every likeness
 
 
@@ -75,10 +79,12 @@ def inspect(path: str | Path, calibration: Path | None = None) -> Inspection:
         proposed = {name: best for name in INPUTS if (best := _best(name, topics))}
         faults = [f"no topic for {name}: go without it (--drop {name})" for name in MODALITIES if name not in proposed]
         faults += _unplaced(bag, topics, proposed, calibration)
+        turned = RADAR in proposed and bag.types[proposed[RADAR]] == CLOUD and _turned(bag, proposed[RADAR])
     words = ["mmsense", "evaluate", str(path)]
     for name, topic in proposed.items():
         if topic not in INPUTS[name].topics:
             words += ["--topic", f"{name}={topic}"]
+    words += ["--doppler-sign", "-1"] if turned else []
     words += [word for name in MODALITIES if name not in proposed for word in ("--drop", name)]
     if calibration or any("transform" in fault or "extrinsics" in fault for fault in faults):
         words += ["--calibration", str(calibration or "calibration.yaml")]
@@ -128,6 +134,14 @@ def _likeness(name: str, topic: Topic) -> int:
         score -= 99
     expected = list(INPUTS[name].topics)
     return score + (AS_EXPECTED // (1 + expected.index(topic.name)) if topic.name in expected else 0)
+
+
+def _turned(bag: BagReader, topic: str) -> bool:
+    """Whether what comes nearer has positive velocities."""
+    try:
+        return doppler_sign(radar_points(entry.message, topic) for entry in islice(bag.messages([topic]), LOOKED_AT)) < 0
+    except MessageError:  # to read them will say what is wrong
+        return False
 
 
 def _unplaced(bag: BagReader, topics: tuple[Topic, ...], proposed: Mapping[str, str], calibration: Path | None) -> list[str]:

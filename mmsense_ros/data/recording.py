@@ -42,7 +42,8 @@ class Recording:
     """A bag as moments. `drop` names modalities to withhold; every other one must be in the bag, else BagError.
 
     A withheld reference sensor still sets the pace, if it is in the bag. Frames in `calibration` override the bag's /tf_static,
-    `topics` (input -> topic) the names in data/topics.py, and what `truth` tells the bag's own truth.
+    `topics` (input -> topic) the names in data/topics.py, and what `truth` tells the bag's own truth. `doppler_sign` is -1 if the
+    radar's velocities are positive for what comes nearer.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Recording:
         drop: Collection[str] = (),
         calibration: Calibration | None = None,
         topics: Mapping[str, str] | None = None,
+        doppler_sign: int = 1,
         sync: SyncConfig | None = None,
         truth: TruthFile | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class Recording:
         self._sync = sync if sync.reference in self.topics else replace(sync, reference=next(iter(self.topics)))
         self.frames = self.bag.topics[self.topics[self._sync.reference]]  #: messages of the reference sensor
         self.calibration = self._calibration(calibration)
+        self._doppler_sign = doppler_sign
         self._truth_file = truth
         self._truth_topics = TruthTopics({name: self.inputs[name] for name in TRUTHS if name in self.inputs})
         self._instructions: list[tuple[int, str]] = []
@@ -121,7 +124,8 @@ class Recording:
                 self._instructions.append((message.log_time, message.message.data))
             elif message.topic in modalities:
                 modality = modalities[message.topic]
-                reading = CONVERTERS[modality][message.type](message.message, topic=message.topic)
+                sign = {"doppler_sign": self._doppler_sign} if modality == RADAR else {}
+                reading = CONVERTERS[modality][message.type](message.message, topic=message.topic, **sign)
                 yield message.log_time, modality, reading.stamp, reading
             else:
                 self._truth_topics.take(message)

@@ -34,6 +34,7 @@ def evaluate(
     *,
     calibration: str | Path | None = None,
     topics: Mapping[str, str] | None = None,
+    doppler_sign: int = 1,
     truth: str | Path | None = None,
     ablate: bool = False,
     overlay: bool = False,
@@ -42,19 +43,21 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures over all `bags` together, and under `scenarios` of each; in `out` go report.json, report.html and frames.npz.
 
-    `topics` renames inputs (input -> topic, data/topics.py), `truth` is a file beside the bags (data/truth.py). `drop` withholds
-    modalities from everything. `per_modality_drop` holds the beam figures with one more modality withheld: each one if `ablate`,
-    else, if exactly one is dropped, that one. `predictions` tells of tasks without truth. `overlay` also draws `out`/overlay.mp4
-    of the first bag. `baselines` are told from the measured beam powers alone (baselines/online.py); bags that hold these but no sensor
-    give nothing else (measured.py, which `draw` is for): report.json alone. `spread` says who does the work; `progress` is called with
-    (frames done, frames in all). All but latency_ms is the same in every run. Raises BagError, ModelError, EngineError, CalibrationError, ConfigError.
+    `topics` renames inputs (input -> topic, data/topics.py), `doppler_sign` is that of `Recording`, `truth` a file beside the bags
+    (data/truth.py). `drop` withholds modalities from everything. `per_modality_drop` holds the beam figures with one more modality
+    withheld: each one if `ablate`, else, if exactly one is dropped, that one. `predictions` tells of tasks without truth. `overlay`
+    also draws `out`/overlay.mp4 of the first bag. `baselines` are told from the measured beam powers alone (baselines/online.py);
+    bags that hold these but no sensor give nothing else (measured.py, which `draw` is for): report.json alone. `spread` says who
+    does the work; `progress` is called with (frames done, frames in all). All but latency_ms is the same in every run. Raises
+    BagError, ModelError, EngineError, CalibrationError, ConfigError.
     """
     if unknown := sorted(set(drop) - set(MODALITIES)):
         raise ConfigError(f"unknown modality {', '.join(unknown)}; drop one of {', '.join(MODALITIES)}")
     others = tuple(name for name in MODALITIES if ablate and name not in drop)
     path = Path(model) if model else SHIPPED_MODEL
+    renamed = dict(topics or {})
     plan = Plan(
-        path, engine, frozenset(drop), others, _path(calibration), dict(topics or {}), _path(truth), SHOWN if out else 0
+        path, engine, frozenset(drop), others, _path(calibration), renamed, doppler_sign, _path(truth), SHOWN if out else 0
     )
     jobs = jobs_of(bags)
     if not any(senses(job.bag, plan.topics) for job in jobs):

@@ -41,6 +41,7 @@ class Plan:
     ablate: tuple[str, ...] = ()  #: modalities to withhold one at a time
     calibration: Path | None = None
     topics: Mapping[str, str] = field(default_factory=dict)
+    doppler_sign: int = 1
     truth: Path | None = None
     shots: int = 0  #: so many best and so many worst moments are drawn
 
@@ -48,7 +49,7 @@ class Plan:
         """The job's bag. Raises BagError, CalibrationError, ConfigError."""
         calibration = Calibration.load(self.calibration) if self.calibration else None
         truth = TruthFile(self.truth, job.scenario) if self.truth else None
-        return Recording(job.bag, self.drop, calibration, self.topics, truth=truth)
+        return Recording(job.bag, self.drop, calibration, self.topics, self.doppler_sign, truth=truth)
 
 
 @dataclass(frozen=True)

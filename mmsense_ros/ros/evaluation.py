@@ -55,6 +55,7 @@ def _heard(plan: Plan, job: Job, look: Callable[[Heard], None]) -> Heard:
         log = Path(folder) / "node.log"
         settings = node_settings(write_calibration(recording, Path(folder)), plan.model, plan.engine)
         settings["sensors"] = f"[{','.join(name for name in MODALITIES if name not in plan.drop)}]"
+        settings["radar.doppler_sign"] = plan.doppler_sign
         try:
             with node_process(settings, log) as process:
                 heard = replay(recording, process, look)

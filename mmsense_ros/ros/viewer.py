@@ -40,7 +40,13 @@ class Viewer(Node):
     """Listens to the node and its sensors and logs each result to `scene`. Raises CalibrationError if `calibration` cannot be used."""
 
     def __init__(
-        self, scene: Scene, calibration: str, drop: Collection[str], topics: Mapping[str, str], namespace: str = ""
+        self,
+        scene: Scene,
+        calibration: str,
+        drop: Collection[str],
+        topics: Mapping[str, str],
+        doppler_sign: int = 1,
+        namespace: str = "",
     ) -> None:
         super().__init__("mmsense_view", namespace=namespace)
         self._scene = scene
@@ -48,7 +54,7 @@ class Viewer(Node):
         self._readings: dict[str, deque[Reading]] = {name: deque(maxlen=KEPT) for name in MODALITIES if name not in drop}
         self._results: deque[tuple[float, Sensing]] = deque()  # since when they wait [s, monotonic]
         self._sensors = [
-            SensorTopic(self, SensorSettings(name, sources(name, topics), QOS, doppler_sign=1), self._take_reading)
+            SensorTopic(self, SensorSettings(name, sources(name, topics), QOS, doppler_sign), self._take_reading)
             for name in self._readings
         ]
         info, result = message_class("sensor_msgs/msg/CameraInfo"), message_class("mmsense_ros/msg/SensingResult")
@@ -97,6 +103,7 @@ def run(
     *,
     calibration: Path | None = None,
     topics: Mapping[str, str] | None = None,
+    doppler_sign: int = 1,
     namespace: str = "",
     seconds: float = float("inf"),
 ) -> int:
@@ -113,7 +120,7 @@ def run(
     try:
         with outlet.open("live") as stream:
             scene = Scene(stream, card.codebook)
-            node = Viewer(scene, str(calibration or ""), drop, topics or {}, namespace)
+            node = Viewer(scene, str(calibration or ""), drop, topics or {}, doppler_sign, namespace)
             executor.add_node(node)
             end = time.monotonic() + seconds
             try:

@@ -26,6 +26,7 @@ class Bags:
     topics: dict[str, str] = field(
         default_factory=dict
     )  #: by input (data/topics.py), where it is not read from the usual topic
+    doppler_sign: int = 1  #: -1 if the radar's velocities are positive for what comes nearer
     extrinsics: str = ""  #: a calibration YAML that takes the place of the bags' /tf_static
 
 
@@ -105,6 +106,8 @@ def _found(bags: Bags, recipe: Path) -> Bags:
     every = [bag for named in splits.values() for bag in named]
     if twice := sorted({bag for bag in every if every.count(bag) > 1}):
         raise ConfigError(f"{recipe}: bags: {', '.join(twice)} stands there twice; what is learned from must not be judged on")
+    if bags.doppler_sign not in (1, -1):
+        raise ConfigError(f"{recipe}: bags: doppler_sign is {bags.doppler_sign}; choose 1 or -1")
     return replace(bags, **splits, extrinsics=str(recipe.parent / bags.extrinsics) if bags.extrinsics else "")
 
 

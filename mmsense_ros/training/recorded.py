@@ -32,7 +32,7 @@ def bag_folder(bag: str, recipe: Recipe, cache: Path) -> Path:
     files = [file for path in (bag, data.bags.extrinsics) if path for file in sorted((Path(path), *Path(path).rglob("*")))]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     settings = data.snapshots, data.seconds, data.targets, data.phrases, recipe.horizon, sorted(recipe.modalities)
-    key = json.dumps([VERSION, settings, data.bags.topics, stats], sort_keys=True)
+    key = json.dumps([VERSION, settings, data.bags.topics, data.bags.doppler_sign, stats], sort_keys=True)
     return Path(cache) / "bags" / f"{Path(bag).name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
@@ -87,7 +87,7 @@ def _opened(bag: str, recipe: Recipe) -> Recording:
     bags = recipe.data.bags
     extrinsics = Calibration.load(bags.extrinsics) if bags.extrinsics else None
     try:
-        return Recording(bag, set(MODALITIES) - set(recipe.modalities), extrinsics, bags.topics)
+        return Recording(bag, set(MODALITIES) - set(recipe.modalities), extrinsics, bags.topics, bags.doppler_sign)
     except BagError as error:
         raise BagError(f"{error} (in a recipe: `modalities`, and `topics` and `extrinsics` of `bags`)") from error
 

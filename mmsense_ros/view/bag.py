@@ -25,14 +25,16 @@ def run(
     *,
     calibration: Path | None = None,
     topics: Mapping[str, str] | None = None,
+    doppler_sign: int = 1,
     seconds: float = float("inf"),
 ) -> int:
     """Show the first `seconds` of `bag`; how many moments that were.
 
-    `drop`, `calibration` and `topics` are those of `Recording`. Raises BagError, ModelError, EngineError, CalibrationError, ConfigError.
+    `drop`, `calibration`, `topics` and `doppler_sign` are those of `Recording`. Raises BagError, ModelError, EngineError,
+    CalibrationError, ConfigError.
     """
     given = Calibration.load(calibration) if calibration else None
-    with Recording(bag, drop, given, topics) as recording:
+    with Recording(bag, drop, given, topics, doppler_sign) as recording:
         perception = Perception.open(recording.calibration, model, engine)
         try:
             with outlet.open(recording.bag.path.name) as stream:
