@@ -23,23 +23,13 @@ from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Snapshot
 from mmsense_ros.training.recipe import SPLITS, Data, Recipe
 from mmsense_ros.training.recorded import bag_folder, prepare_bag
 from mmsense_ros.training.shards import (
-    ACTIVITY,
     CAMERA_SIZE,
-    CENTRE,
-    COLOUR,
-    LABEL,
-    OBJECT_FIELDS,
-    PERSON_FIELDS,
-    PERSON_SEEN,
     PHRASE_BYTES,
-    PLACE,
-    SEEN,
-    SIZE,
     THINGS,
-    VELOCITY,
-    YAW,
     decibels,
     layout,
+    object_slot,
+    person_slot,
     write_shard,
 )
 
@@ -179,16 +169,12 @@ def _tell(
 
 
 def vehicle_row(vehicle: Any) -> np.ndarray:
-    """A vehicle of the simulator's truth as dataset.OBJECT_FIELDS numbers."""
-    row = np.zeros(OBJECT_FIELDS, np.float32)
-    row[LABEL], row[COLOUR] = OBJECT_LABELS.index(vehicle.label), COLOURS.index(vehicle.colour)
-    row[CENTRE], row[VELOCITY], row[SIZE] = vehicle.position, vehicle.velocity, vehicle.size
-    row[YAW], row[SEEN] = vehicle.yaw, vehicle.visible >= VISIBLE
-    return row
+    """A vehicle of the simulator's truth as a slot of `objects`."""
+    label, colour = OBJECT_LABELS.index(vehicle.label), COLOURS.index(vehicle.colour)
+    seen = vehicle.visible >= VISIBLE
+    return object_slot(label, colour, vehicle.position, vehicle.velocity, vehicle.size, vehicle.yaw, seen)
 
 
 def person_row(person: Any) -> np.ndarray:
-    """A person of the simulator's truth as dataset.PERSON_FIELDS numbers."""
-    row = np.zeros(PERSON_FIELDS, np.float32)
-    row[ACTIVITY], row[PLACE], row[PERSON_SEEN] = ACTIVITIES.index(person.activity), person.position, person.visible >= VISIBLE
-    return row
+    """A person of the simulator's truth as a slot of `people`."""
+    return person_slot(ACTIVITIES.index(person.activity), person.position, person.visible >= VISIBLE)

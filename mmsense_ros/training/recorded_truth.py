@@ -20,23 +20,7 @@ from mmsense_ros.errors import BagError
 from mmsense_ros.messages.header import stamp_of
 from mmsense_ros.messages.link import beam_powers
 from mmsense_ros.snapshot import NANOSECONDS
-from mmsense_ros.training.shards import (
-    ACTIVITY,
-    CENTRE,
-    COLOUR,
-    LABEL,
-    OBJECT_FIELDS,
-    PERSON_FIELDS,
-    PERSON_SEEN,
-    PLACE,
-    SEEN,
-    SIZE,
-    THINGS,
-    UNTOLD,
-    VELOCITY,
-    YAW,
-    decibels,
-)
+from mmsense_ros.training.shards import ACTIVITY, COLOUR, LABEL, THINGS, UNTOLD, decibels, object_slot, person_slot
 from mmsense_ros.training.wording import Name
 
 NEAR = 60_000_000  #: [ns] truth so far from a moment is still that moment's: half the period of 10 Hz, and some jitter
@@ -96,7 +80,7 @@ class RecordedTruth:
         if self._people:
             row["people"][..., ACTIVITY] = np.nan
             for slot, person in enumerate(sensing.people[:THINGS]):
-                row["people"][0, slot] = _person(person, self._index(person.activity, ACTIVITIES))
+                row["people"][0, slot] = person_slot(self._index(person.activity, ACTIVITIES), _xyz(person.position))
 
     def _index(self, label: str, known: Sequence[str]) -> int:
         if label and label not in known:
@@ -128,18 +112,9 @@ def _decibels(sweep: Any) -> np.ndarray:
 
 
 def _vehicle(thing: Any, label: int) -> np.ndarray:
-    """OBJECT_FIELDS numbers; a size that is not above 0 was not filled in."""
-    row = np.zeros(OBJECT_FIELDS, np.float32)
-    row[LABEL], row[COLOUR], row[YAW], row[SEEN] = label, UNKNOWN, thing.yaw, 1
-    row[CENTRE], row[VELOCITY], row[SIZE] = _xyz(thing.position), _xyz(thing.velocity), _xyz(thing.size)
-    row[SIZE][~(row[SIZE] > 0)] = np.nan
-    return row
-
-
-def _person(person: Any, activity: int) -> np.ndarray:
-    row = np.zeros(PERSON_FIELDS, np.float32)
-    row[ACTIVITY], row[PLACE], row[PERSON_SEEN] = activity, _xyz(person.position), 1
-    return row
+    """A slot of `objects`; a size that is not above 0 was not filled in."""
+    length, width, height = (extent if extent > 0 else np.nan for extent in _xyz(thing.size))
+    return object_slot(label, UNKNOWN, _xyz(thing.position), _xyz(thing.velocity), (length, width, height), thing.yaw)
 
 
 def _ground(row: dict[str, np.ndarray], name: Name) -> None:

@@ -19,6 +19,8 @@ from mmsense_ros.snapshot import MODALITIES
 if TYPE_CHECKING:
     from mmsense_ros.training.recipe import Data
 
+Triple = tuple[float, float, float]
+
 LABEL, COLOUR, CENTRE, VELOCITY, SIZE, YAW, SEEN = 0, 1, slice(2, 5), slice(5, 8), slice(8, 11), 11, 12
 OBJECT_FIELDS = 13  #: one vehicle: the fields above; label NaN where there is none
 ACTIVITY, PLACE, PERSON_SEEN = 0, slice(1, 4), 4
@@ -57,6 +59,23 @@ def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
     arrays["objects"][..., LABEL] = np.nan
     arrays["people"][..., ACTIVITY] = np.nan
     return arrays
+
+
+def object_slot(
+    label: int, colour: int, centre: Triple, velocity: Triple, size: Triple, yaw: float, seen: bool = True
+) -> np.ndarray:
+    """OBJECT_FIELDS numbers of a vehicle [m, m/s, m, rad]; `label` and `colour` as in anchors.py."""
+    slot = np.zeros(OBJECT_FIELDS, np.float32)
+    slot[LABEL], slot[COLOUR], slot[YAW], slot[SEEN] = label, colour, yaw, seen
+    slot[CENTRE], slot[VELOCITY], slot[SIZE] = centre, velocity, size
+    return slot
+
+
+def person_slot(activity: int, place: Triple, seen: bool = True) -> np.ndarray:
+    """PERSON_FIELDS numbers of a person at `place` [m]."""
+    slot = np.zeros(PERSON_FIELDS, np.float32)
+    slot[ACTIVITY], slot[PLACE], slot[PERSON_SEEN] = activity, place, seen
+    return slot
 
 
 def decibels(power: np.ndarray) -> np.ndarray:
