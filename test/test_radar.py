@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from clouds import LIES, changed, cloud, table
 
-from mmsense_ros.data.street.radar import CHIRP, RX, SAMPLES, Scatterers, adc_cube, detect
+from mmsense_ros.data.street.radar import CHIRP, RX, SAMPLES, Scatterers, adc_cube
 from mmsense_ros.errors import MessageError
 from mmsense_ros.messages.radar import radar_cube, radar_cube_message, radar_points, radar_points_message
 from mmsense_ros.messages.types import RosbagTypes, header
+from mmsense_ros.sensors.detection import detect
 from mmsense_ros.sensors.grid import PolarGrid
 from mmsense_ros.sensors.radar import radar_map, range_bin
 from mmsense_ros.snapshot import RadarCube, RadarPoints
@@ -281,6 +282,25 @@ def test_the_points_detected_in_a_cube_agree_with_the_cube() -> None:
     assert np.abs(np.subtract(at, found)).max() <= 2
     assert whole[1][at] == pytest.approx(detected[1][found], abs=0.1)
     assert 0.5 < detected[0][found] / whole[0][at] < 2
+
+
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("real", [False, True])
+def test_detections_are_the_same_whatever_the_radar_samples(falling: bool, real: bool) -> None:
+    cube = target(25.25, 0.3, -6.0)
+    adc, slope = (cube.adc[:, ::-1], -CHIRP.slope) if falling else (cube.adc, CHIRP.slope)
+    found = detect(RadarCube(0, "radar", adc.real if real else adc, replace(CHIRP, slope=slope)))
+    best = found.intensity.argmax()
+    np.testing.assert_allclose(found.xyz[best], [25.25 * np.cos(0.3), 25.25 * np.sin(0.3), 0], atol=0.6)
+    assert found.velocity[best] == pytest.approx(-6.0, abs=0.2) and np.linalg.norm(found.xyz, axis=1).max() < (
+        40 if real else 80
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (4, 1, 8), (1, 8, 1), (4, 3, 2), (70, 4, 4)])
+def test_the_smallest_cubes_hold_no_detections_that_are_not_finite(shape: tuple[int, int, int]) -> None:
+    found = detect(RadarCube(0, "radar", np.ones(shape, np.complex64), CHIRP))
+    assert all(np.isfinite(values).all() for values in (found.xyz, found.velocity, found.intensity))
 
 
 def test_points_in_a_cell_are_averaged_by_their_power() -> None:

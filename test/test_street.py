@@ -11,11 +11,12 @@ import pytest
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.data.recording import Recording
 from mmsense_ros.data.rosbag import BagReader
-from mmsense_ros.data.street import Street, StreetConfig, describe, detect
+from mmsense_ros.data.street import Street, StreetConfig, describe
 from mmsense_ros.data.street.link import LinkConfig, Obstacles, measure
 from mmsense_ros.data.street.phrases import TEMPLATES, name_of, names_of
 from mmsense_ros.data.street.radar import CHIRP, RX, SAMPLES, Scatterers, adc_cube, still_echo
 from mmsense_ros.data.street.simulate import simulate
+from mmsense_ros.sensors.detection import detect
 from mmsense_ros.snapshot import RadarCube
 
 if find_spec("open3d") is None:

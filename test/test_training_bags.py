@@ -26,6 +26,7 @@ from mmsense_ros.errors import BagError, ConfigError
 from mmsense_ros.model.losses import UncertaintyLoss, asked_loss
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.sensors import build_maps
+from mmsense_ros.sensors.detection import detect
 from mmsense_ros.sensors.grid import PolarGrid
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Snapshot
 from mmsense_ros.training import prepare as preparation
@@ -106,7 +107,7 @@ def test_a_bag_is_prepared_as_it_tells(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="streets need the extra `sim`")
 def test_a_simulated_bag_becomes_what_its_street_is(tmp_path: Path) -> None:
-    from mmsense_ros.data.street import Street, StreetConfig, detect
+    from mmsense_ros.data.street import Street, StreetConfig
     from mmsense_ros.data.street.simulate import simulate
     from mmsense_ros.data.street.street import EPOCH
 

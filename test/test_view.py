@@ -24,12 +24,13 @@ from mmsense_ros.anchors import AnchorGrid
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.data.recording import Recording
+from mmsense_ros.data.street.radar import CHIRP, RX, SAMPLES, Scatterers, adc_cube
 from mmsense_ros.errors import ModelError
 from mmsense_ros.evaluation import ink
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.perception import Perception
 from mmsense_ros.sensing import BeamForecast, ModalityState, SensedObject, Sensing
-from mmsense_ros.snapshot import CameraReading, LidarReading, Snapshot
+from mmsense_ros.snapshot import CameraReading, LidarReading, RadarCube, Snapshot
 from mmsense_ros.view.answers import REACH, fan, ray, shapes
 from mmsense_ros.view.outlet import Outlet
 from mmsense_ros.view.pairing import snapshot_of
@@ -194,6 +195,17 @@ def test_a_reading_is_logged_once_and_taken_away_when_missing(tmp_path):
     assert [len(row.get("Points3D:positions") or ()) for row in lidar] == [4, 0, 4]
     assert lidar[1]["Clear:is_recursive"] == [False]
     assert [row["frame"] for row in found.rows["/antenna_array/camera/image"]] == [0, 1]
+
+
+def test_a_radar_that_gives_only_cubes_is_seen_by_its_detections(tmp_path):
+    car = Scatterers(*(np.array([value]) for value in (20.0, 0.3, 6.0, 10.0, 0.0)))
+    adc = adc_cube(car, np.zeros((RX, SAMPLES), np.complex64), np.random.default_rng(0))
+    with Outlet(tmp_path / "a.rrd").open("a") as stream:
+        cube = Snapshot(1, {"radar": RadarCube(1, "radar", adc, CHIRP)})
+        Scene(stream, CODEBOOK).log(cube, sensing(), Calibration.from_matrices({"radar": np.eye(4)}))
+    (points,) = Rrd(tmp_path / "a.rrd").values("/antenna_array/radar", "Points3D:positions")
+    place = [20 * math.cos(0.3), 20 * math.sin(0.3), 0]
+    assert 0 < len(points) < 10 and min(math.dist(point, place) for point in points) < 0.6
 
 
 def test_answers_about_another_codebook_are_refused(tmp_path):

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mmsense_ros.anchors import ACTIVITIES, COLOURS, OBJECT_LABELS
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.sensors import build_maps
+from mmsense_ros.sensors.detection import detect
 from mmsense_ros.sensors.grid import PolarGrid
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Snapshot
 from mmsense_ros.training.recipe import SPLITS, Data, Recipe
@@ -128,7 +129,6 @@ def moments(seed: int, data: Data, horizon: float) -> np.ndarray:
 
 def _sense(arrays: dict[str, np.ndarray], row: int, street: Street, time: float, rng: np.random.Generator) -> None:
     """Maps of the moment `time`, from readings as old as a synchronizer would find them."""
-    from mmsense_ros.data.street import detect
 
     camera = street.camera(time)
     cube = street.radar(time - rng.uniform(0, RADAR_AGE))

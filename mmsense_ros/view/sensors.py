@@ -11,7 +11,8 @@ import rerun as rr
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.errors import CalibrationError
 from mmsense_ros.messages.header import frame_of
-from mmsense_ros.snapshot import CAMERA, MODALITIES, CameraReading, LidarReading, RadarPoints, Reading, Snapshot
+from mmsense_ros.sensors.detection import detect
+from mmsense_ros.snapshot import CAMERA, MODALITIES, CameraReading, LidarReading, RadarCube, RadarPoints, Reading, Snapshot
 from mmsense_ros.view.paths import IMAGE, STREET
 
 FASTEST = 10.0  #: [m/s] radial velocity at the ends of the colour scale
@@ -56,7 +57,7 @@ class Sensors:
             self._recording.log(IMAGE, pinhole, static=True)
 
     def log(self, snapshot: Snapshot, calibration: Calibration) -> None:
-        """The snapshot's readings. A radar's cube has no points to show. Raises CalibrationError where a pose is missing."""
+        """The snapshot's readings. Raises CalibrationError where a pose is missing."""
         for name in MODALITIES:
             reading = snapshot.readings.get(name)
             if reading is self._shown[name]:
@@ -76,7 +77,9 @@ class Sensors:
 
 
 def seen(reading: Reading | None) -> rr.EncodedImage | rr.Points3D | None:
-    """A reading as Rerun shows it: velocities blue to red, what recedes red; intensities dark to bright."""
+    """A reading as Rerun shows it: velocities blue to red, what recedes red; intensities dark to bright; of a cube its detections."""
+    if isinstance(reading, RadarCube):
+        reading = detect(reading)
     if isinstance(reading, CameraReading):
         jpeg = cv2.imencode(".jpg", cv2.cvtColor(reading.image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))[1]
         return rr.EncodedImage(contents=jpeg.tobytes(), media_type="image/jpeg")

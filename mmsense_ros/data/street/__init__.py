@@ -2,7 +2,6 @@
 
 from mmsense_ros.data.street.conditions import PRESETS, Conditions
 from mmsense_ros.data.street.phrases import describe
-from mmsense_ros.data.street.radar import detect
 from mmsense_ros.data.street.street import Street, StreetConfig
 
-__all__ = ["PRESETS", "Conditions", "Street", "StreetConfig", "describe", "detect"]
+__all__ = ["PRESETS", "Conditions", "Street", "StreetConfig", "describe"]

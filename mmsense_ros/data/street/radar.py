@@ -1,4 +1,4 @@
-"""The FMCW radar: an ADC cube summed from scatterers, and the detections a CFAR detector takes from it.
+"""The FMCW radar: an ADC cube summed from scatterers.
 
 A scatterer at range R, azimuth theta (positive left) and radial velocity v adds, at receive antenna k, sample n and chirp m,
 a exp(j 2 pi (2 R slope n / (c f_s) + 2 v f_0 m T_c / c - k d sin(theta))): beat frequency grows with range, slow-time
@@ -10,18 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
 
-from mmsense_ros.snapshot import Chirp, RadarCube, RadarPoints
+from mmsense_ros.sensors.radar import LIGHT
+from mmsense_ros.snapshot import Chirp
 
-LIGHT = 299_792_458.0  #: [m/s]
 CHIRP = Chirp(start_frequency=77e9, slope=17e12, sample_rate=10e6, chirp_interval=60e-6, rx_spacing=0.5)
 RX, SAMPLES, CHIRPS = 4, 256, 128
 GAIN = 6000.0  #: amplitude of a 1 m^2 scatterer at 10 m, in ADC steps times 100
 NOISE = 12.0  #: [ADC steps] rms of each of I and Q
-TRAINING, GUARD = 12, 3  #: CFAR cells on either side, in range
-FACTOR = 6.0  #: detection threshold over the local noise
-MOST = 256  #: detections of one frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,34 +63,3 @@ def _tones(frequency: np.ndarray, count: int) -> np.ndarray:
     np.cos(turns, out=tones.real)
     np.sin(turns, out=tones.imag)
     return tones
-
-
-def detect(cube: RadarCube) -> RadarPoints:
-    """Detections by cell-averaging CFAR over the range-Doppler map; azimuth from a zero-padded FFT over the antennas.
-
-    The array is horizontal, so elevation is unknown: points lie in the plane z = 0 of the radar.
-    """
-    _, samples, chirps = cube.adc.shape
-    chirp = cube.chirp
-    window = np.outer(np.hanning(samples), np.hanning(chirps)).astype(np.float32)
-    spectrum = fft.fftshift(fft.fft2(cube.adc * window, axes=(1, 2)), axes=2)
-    power = (np.abs(spectrum) ** 2).sum(axis=0)
-    reach = TRAINING + GUARD
-    around = ndimage.uniform_filter1d(power, 2 * reach + 1, axis=0, mode="nearest") * (2 * reach + 1)
-    within = ndimage.uniform_filter1d(power, 2 * GUARD + 1, axis=0, mode="nearest") * (2 * GUARD + 1)
-    # The smaller of local and median level, so that one strong neighbour does not mask a weak one.
-    local = (around - within) / (2 * TRAINING)
-    floor = np.minimum(local, 3 * np.median(power))
-    peak = ndimage.maximum_filter(power, size=(3, 3), mode=("nearest", "wrap")) == power
-    row, column = np.nonzero(peak & (power > FACTOR * np.maximum(floor, np.median(power))))
-    strongest = np.argsort(-power[row, column], kind="stable")[:MOST]
-    row, column = row[strongest], column[strongest]
-    bins = 64
-    angles = fft.fftshift(fft.fft(spectrum[:, row, column], bins, axis=0), axes=0)
-    step = np.abs(angles).argmax(axis=0) - bins // 2
-    sine = np.clip(-step / bins / chirp.rx_spacing, -1, 1)
-    distance = row * LIGHT * chirp.sample_rate / (2 * chirp.slope * samples)
-    velocity = (column - chirps // 2) * LIGHT / (2 * chirp.start_frequency * chirp.chirp_interval * chirps)
-    xyz = np.stack([distance * np.sqrt(1 - sine**2), distance * sine, np.zeros_like(distance)], axis=1)
-    level = 10 * np.log10(power[row, column] / np.median(power)) if len(row) else np.zeros(0)
-    return RadarPoints(cube.stamp, cube.frame_id, xyz.astype(np.float32), velocity.astype(np.float32), level.astype(np.float32))

@@ -18,7 +18,6 @@ import numpy as np
 from mmsense_ros.calibration import ANTENNA_FRAME
 from mmsense_ros.data.rosbag import BagWriter, typestore
 from mmsense_ros.data.street.link import Link
-from mmsense_ros.data.street.radar import detect
 from mmsense_ros.data.street.street import EPOCH, SERVICE_STEP, Street, StreetConfig, stamp
 from mmsense_ros.data.street.traffic import SIZES
 from mmsense_ros.data.topics import CAMERA_INFO, INSTRUCTION, TF_STATIC, TRUTH_NOISE_FREE, TRUTH_POWER, TRUTH_SENSING
@@ -29,6 +28,7 @@ from mmsense_ros.messages.radar import radar_cube_message, radar_points_message
 from mmsense_ros.messages.sensing import sensing_message
 from mmsense_ros.messages.types import RosbagTypes
 from mmsense_ros.sensing import BeamForecast, ModalityState, SensedObject, SensedPerson, Sensing
+from mmsense_ros.sensors.detection import detect
 from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, NANOSECONDS, RADAR
 
 HORIZON = 0.5  #: [s] how far ahead the truth of beam_ahead and blockage_ahead looks

@@ -17,9 +17,10 @@ from mmsense_ros.data.street.layout import make_layout
 from mmsense_ros.data.street.lidar import Lidar
 from mmsense_ros.data.street.link import Link, LinkConfig, Obstacles, measure
 from mmsense_ros.data.street.phrases import asking_for, names_of
-from mmsense_ros.data.street.radar import CHIRP, LIGHT, Scatterers, adc_cube, still_echo
+from mmsense_ros.data.street.radar import CHIRP, Scatterers, adc_cube, still_echo
 from mmsense_ros.data.street.raycast import Scene, rays_from
 from mmsense_ros.data.street.traffic import PERSON_SIZE, Traffic
+from mmsense_ros.sensors.radar import LIGHT
 from mmsense_ros.snapshot import NANOSECONDS, CameraReading, LidarReading, RadarCube
 
 EPOCH = 1_700_000_000 * NANOSECONDS  #: stamp of t = 0
