@@ -121,7 +121,7 @@ class Street:
 def running(
     environment: dict[str, str], folder: Path, *parameters: str, delay: float = 0.0, calibration: Calibration | None = None
 ) -> Iterator[tuple[subprocess.Popen, Path]]:
-    """The node around a Parrot, in a process of its own, and its log; ended by SIGINT unless it has ended."""
+    """The node around an Elephant, in a process of its own, and its log; ended by SIGINT unless it has ended."""
     poses, log = folder / "calibration.yaml", folder / "node.log"
     (calibration or CALIBRATION).save(poses)
     words = [word for entry in (f"calibration:={poses}", *parameters) for word in ("-p", entry)]

@@ -49,3 +49,17 @@ class Parrot(Engine):
 
     def close(self) -> None:
         """There is nothing to free."""
+
+
+class Elephant(Parrot):
+    """Its path loss tells of all it was ever shown."""
+
+    def infer(self) -> dict[str, np.ndarray]:
+        shown = sum(float(self.inputs[name].sum()) for name in ("radar", "lidar", "memory"))
+        memory, age = np.zeros_like(self.inputs["memory"]), np.zeros_like(self.inputs["memory_age"])
+        memory[0, 0, 0, 0, 0] = shown % 20
+        return self.answers | {
+            "pathloss": np.full((1, 1), 80 + shown % 20, np.float32),
+            "memory_next": memory,
+            "memory_age_next": age,
+        }

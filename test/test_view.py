@@ -33,7 +33,6 @@ from mmsense_ros.sensing import BeamForecast, ModalityState, SensedObject, Sensi
 from mmsense_ros.snapshot import CameraReading, LidarReading, RadarCube, Snapshot
 from mmsense_ros.view.answers import REACH, fan, ray, shapes
 from mmsense_ros.view.outlet import Outlet
-from mmsense_ros.view.pairing import snapshot_of
 from mmsense_ros.view.scene import Scene, words
 
 BEST = (20, 21, 30, 20, 20)
@@ -264,17 +263,6 @@ def test_what_is_gone_is_drawn_as_nothing():
 def test_words_name_the_missing_sensor():
     said = words(sensing())
     assert said.startswith("**serve the bus**") and "*radar missing*" in said and "camera missing" not in said
-
-
-def test_readings_are_found_by_their_ages():
-    states = (ModalityState("camera", True, 0.5, 0.0), ModalityState("lidar", True, 0.5, 0.05))
-    answer = sensing(stamp=10**18, modalities=states)
-    kept = {
-        name: [CameraReading(10**18 - age, name, None) for age in (0, 50_000_001, 150_000_000)] for name in ("camera", "lidar")
-    }
-    snapshot = snapshot_of(answer, kept)
-    assert (snapshot.readings["camera"], snapshot.readings["lidar"]) == (kept["camera"][0], kept["lidar"][1])
-    assert snapshot_of(answer, {"camera": kept["camera"], "lidar": kept["lidar"][2:]}).missing == ("radar", "lidar")
 
 
 class TestRefusals:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,8 @@ from mmsense_ros.messages.camera import camera_reading
 from mmsense_ros.messages.header import stamp_of
 from mmsense_ros.messages.lidar import lidar_reading
 from mmsense_ros.messages.radar import radar_cube, radar_points
+from mmsense_ros.pairing import snapshot_of
+from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, RADAR, Reading, Snapshot
 from mmsense_ros.sync import SyncConfig, Synchronizer, replay
 
@@ -84,6 +87,24 @@ class Recording:
             kept = {name: reading for name, reading in snapshot.readings.items() if name not in self.drop}
             if kept:
                 yield Moment(replace(snapshot, readings=kept), self._instruction_at(snapshot.stamp))
+
+    def answered(self, results: Iterable[Sensing]) -> Iterator[Moment]:
+        """What `results`, in their order, answered: the very readings that each tells of by its ages, and its instruction.
+
+        Raises BagError if one tells of a reading that is not in the bag.
+        """
+        kept = {name: deque[Reading](maxlen=self._sync.queue) for name in self.topics}
+        readings = self._readings()
+        for result in results:
+            told = {modality.modality for modality in result.modalities if modality.available}
+            while told - (snapshot := snapshot_of(result, kept)).readings.keys():
+                entry = next(readings, None)
+                if entry is None:
+                    fault = f"{self.bag.path} lacks a reading that was answered about at {result.stamp} ns"
+                    raise BagError(f"{fault}; if others publish sensors here, choose another ROS_DOMAIN_ID")
+                _, name, _, reading = entry
+                kept[name].append(reading)
+            yield Moment(snapshot, result.instruction)
 
     def truth_at(self, stamp: int) -> Truth | None:
         """What was so at `stamp` [ns], None if nothing is known; complete once `moments` or `read_truth` has come to its end."""

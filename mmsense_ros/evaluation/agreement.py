@@ -1,64 +1,42 @@
-"""How what the node answered live differs from what is answered offline, and why."""
+"""How far answers of the live node and answers given offline are the same."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from mmsense_ros.perception import FORGETTING
-from mmsense_ros.sensing import Sensing
-from mmsense_ros.snapshot import NANOSECONDS
+from mmsense_ros.sensing import SensedObject, SensedPerson, Sensing
 
-ALIKE = 1e-4  #: answers closer than this are the same: messages hold float32
-INSTRUCTION, READINGS, MEMORY, UNEXPLAINED = "other instruction", "other readings", "other memory", "unexplained"
+ROUNDING = 1e-5  #: answers closer than this are the same: messages hold float32, which rounds 200 dB by 8e-6
+#: What live answers are held against, by its key in a report, in words.
+AGAINST = {
+    "offline": "offline",
+    "same_readings": "offline, given the same frames, readings and instructions",
+}
+COUNTS = ("frames", "agreeing", "differing", "dropped", "added")
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Counts of frames. `differing` says why, the first reason that holds:
-
-    "other instruction": it was changed while the frame was on its way; "other readings": real arrivals paired the frame with other
-    radar or LiDAR messages; "other memory": one of those holds, or there was a drop, in the seconds that the model remembers;
-    "unexplained" should be 0.
-    """
+    """Counts of frames."""
 
     frames: int = 0  #: answered in both
     agreeing: int = 0  #: of these, with the same answers
     dropped: int = 0  #: answered offline alone
     added: int = 0  #: answered live alone
-    differing: Counter[str] = field(default_factory=Counter)
-    largest: Mapping[str, float] = field(default_factory=dict)  #: difference an answer, over the frames that differ or not
+    largest: Mapping[str, float] = field(default_factory=dict)  #: difference an answer, over the frames in both
 
     @classmethod
     def between(cls, offline: Sequence[Sensing], live: Mapping[int, Sensing]) -> Agreement:
-        """Of the answers `offline`, in order, with those of the node by stamp [ns]."""
-        agreeing, differing, largest, strange = 0, Counter[str](), {}, -np.inf
-        for one in offline:
-            other, reason = live.get(one.stamp), ""
-            if other is None:
-                strange = one.stamp
-                continue
-            found = differences(one, other)
-            largest = {name: max(value, largest.get(name, 0.0)) for name, value in found.items()}
-            if one.instruction != other.instruction:
-                reason = INSTRUCTION
-            elif _readings(one) != _readings(other):
-                reason = READINGS
-            elif one.stamp - strange <= FORGETTING * NANOSECONDS:
-                reason = MEMORY
-            if max(found.values()) <= ALIKE:
-                agreeing += 1
-            else:
-                differing[reason or UNEXPLAINED] += 1
-            if reason in (INSTRUCTION, READINGS):
-                strange = one.stamp
-        stamps = {one.stamp for one in offline}
-        shared = len(stamps & live.keys())
-        return cls(shared, agreeing, len(stamps) - shared, len(live.keys() - stamps), differing, largest)
+        """Of the answers `offline` with those of the node by stamp [ns]."""
+        found = [differences(one, live[one.stamp]) for one in offline if one.stamp in live]
+        agreeing = sum(max(frame.values()) <= ROUNDING for frame in found)
+        largest = {name: max(frame[name] for frame in found) for name in (found[0] if found else ())}
+        return cls(len(found), agreeing, len(offline) - len(found), len(live) - len(found), largest)
 
     @classmethod
     def joined(cls, parts: Iterable[Agreement]) -> Agreement:
@@ -67,31 +45,46 @@ class Agreement:
         names = dict.fromkeys(name for part in parts for name in part.largest)
         return cls(
             *(sum(getattr(part, name) for part in parts) for name in ("frames", "agreeing", "dropped", "added")),
-            sum((part.differing for part in parts), Counter()),
             {name: max(part.largest.get(name, 0.0) for part in parts) for name in names},
         )
 
+    @property
+    def differing(self) -> int:
+        """Frames in both, with other answers."""
+        return self.frames - self.agreeing
+
     def figures(self) -> dict[str, Any]:
         """JSON-ready."""
-        counts = {name: getattr(self, name) for name in ("frames", "agreeing", "dropped", "added")}
-        return counts | {"differing": dict(self.differing), "largest_difference": dict(self.largest)}
+        return {name: getattr(self, name) for name in COUNTS} | {"largest_difference": dict(self.largest)}
 
 
 def differences(one: Sensing, other: Sensing) -> dict[str, float]:
-    """Largest difference of each answer; of beams, of the probabilities of those that both name: messages hold the likeliest."""
+    """Largest difference of each answer: of the probabilities of beams that both name, for messages hold the likeliest, or 1 if the
+    sets to sweep differ; for vehicles and people, how many differ in anything."""
     found = {}
     for name in ("beam", "beam_ahead"):
-        a, b = getattr(one, name).probabilities, getattr(other, name).probabilities
+        forecasts = getattr(one, name), getattr(other, name)
+        a, b = (forecast.probabilities for forecast in forecasts)
         named = (a > 0) & (b > 0)
-        found[name] = float(np.abs(a - b)[named].max(initial=0.0)) if named.any() else 1.0
+        swept = [forecast.sweep_set.tolist() for forecast in forecasts]
+        found[name] = float(np.abs(a - b)[named].max(initial=0.0)) if named.any() and swept[0] == swept[1] else 1.0
     found["blockage"] = max(abs(one.blockage - other.blockage), abs(one.blockage_ahead - other.blockage_ahead))
     found["pathloss_db"] = abs(one.pathloss - other.pathloss)
     found["traffic"] = max((abs(count - other.traffic.get(label, 0.0)) for label, count in one.traffic.items()), default=0.0)
-    found["objects"] = float(abs(len(one.objects) - len(other.objects)))
-    found["people"] = float(abs(len(one.people) - len(other.people)))
+    found["objects"] = _unlike(one.objects, other.objects)
+    found["people"] = _unlike(one.people, other.people)
     return found
 
 
-def _readings(sensing: Sensing) -> list[float | None]:
-    """Which readings were answered about: their ages [s], rounded to what float32 holds."""
-    return [round(modality.age, 4) if modality.available else None for modality in sensing.modalities]
+def _unlike(some: Sequence[SensedObject | SensedPerson], others: Sequence[SensedObject | SensedPerson]) -> float:
+    same = sum(_alike(*pair) for pair in zip(some, others))
+    return float(max(len(some), len(others)) - same)
+
+
+def _alike(one: SensedObject | SensedPerson, other: SensedObject | SensedPerson) -> bool:
+    pairs = zip(_flat(one), _flat(other), strict=True)
+    return all(a == b if isinstance(a, str) else abs(a - b) <= ROUNDING for a, b in pairs)
+
+
+def _flat(thing: SensedObject | SensedPerson) -> Iterable[str | float]:
+    return chain.from_iterable(value if isinstance(value, tuple) else (value,) for value in astuple(thing))

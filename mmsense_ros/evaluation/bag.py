@@ -75,7 +75,7 @@ def evaluate(
     frames = Frames.joined([part.frames for part in parts])
     report = report_of(frames) | {"engine": {"name": parts[0].engine, "precision": parts[0].precision}}
     if replayed := [part.live for part in parts if part.live]:
-        report["live"] = Agreement.joined(replayed).figures()
+        report["live"] = {name: Agreement.joined(part[name] for part in replayed).figures() for name in replayed[0]}
     if "beam" in report:
         report["baselines"] = without_nan(online.beside(frames, ModelCard.load(path).horizon))
         ablated = {name: [part.ablated[name] for part in parts if name in part.ablated] for name in others}

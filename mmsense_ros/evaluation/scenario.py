@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What one bag gave: frames, those with one modality withheld, pictures and, if it was replayed, how far that agrees."""
+    """What one bag gave: frames, those with one modality withheld, pictures and, if it was replayed, how far that agrees (AGAINST)."""
 
     frames: Frames
     ablated: Mapping[str, Frames]
@@ -71,7 +71,7 @@ class Part:
     precision: str
     coverage: float  #: what its sets to sweep promise
     shots: Sequence[Shot] = ()
-    live: Agreement | None = None
+    live: Mapping[str, Agreement] = field(default_factory=dict)
 
 
 def jobs_of(bags: Sequence[str | Path]) -> list[Job]:
@@ -119,6 +119,12 @@ class Evaluator:
             shots = take(recording, frames, answers, picture, self._plan.shots)
         rest = {name: other.frames() for name, other in ablated.items() if len(other)}
         return Part(frames, rest, engine.name, engine.precision, self._opened.card.coverage, shots)
+
+    def again(self, job: Job, results: Iterable[Sensing]) -> list[Sensing]:
+        """What is answered about the very readings, and to the instructions, that `results` answered one after another."""
+        with self._plan.open(job) as recording:
+            perception = self._opened.beside(recording.calibration)
+            return [perception(moment.snapshot, moment.instruction) for moment in ahead(recording.answered(results))]
 
     def close(self) -> None:
         """Free the model."""

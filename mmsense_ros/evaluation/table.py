@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mmsense_ros.data.inspect import Inspection
+from mmsense_ros.evaluation.agreement import AGAINST, COUNTS
 from mmsense_ros.evaluation.compare import LEVEL, Comparison
 
 BEAM = {
@@ -41,11 +42,11 @@ def print_report(report: dict[str, Any]) -> None:
                 table.add_row(task, "  ".join(f"{name} {_show(value)}" for name, value in figures.items()))
             console.print(table)
     if live := report.get("live"):
-        differing = ", ".join(f"{count} {reason}" for reason, count in live["differing"].items()) or "none"
-        console.print(
-            f"live against offline: {live['frames']} frames in both, {live['agreeing']} agree, {live['dropped']} dropped; "
-            f"differing: {differing}"
-        )
+        table = Table("live against", *COUNTS, "largest difference", box=None, header_style="bold")
+        for name, figures in live.items():
+            most = max(figures["largest_difference"].items(), key=lambda entry: entry[1], default=("", 0.0))
+            table.add_row(AGAINST[name], *(str(figures[count]) for count in COUNTS), f"{most[1]:.1e} {most[0]}")
+        console.print(table)
     if "beam" not in report:
         return
     rows = {} if "split" in report else {"mmsense": report["beam"]}

@@ -17,6 +17,7 @@ from mmsense_ros.engine import SHIPPED_MODEL
 from mmsense_ros.errors import ConfigError, MMSenseError
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.model_card import ModelCard
+from mmsense_ros.pairing import snapshot_of
 from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.extrinsics import Extrinsics
 from mmsense_ros.ros.parameters import SOURCES, SensorSettings
@@ -26,7 +27,6 @@ from mmsense_ros.ros.types import message_class
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA, MODALITIES, Reading
 from mmsense_ros.view.outlet import Outlet
-from mmsense_ros.view.pairing import snapshot_of
 from mmsense_ros.view.scene import Scene
 
 RESULTS = "sense/sensing"

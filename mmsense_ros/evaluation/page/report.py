@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsense_ros.evaluation.agreement import AGAINST, COUNTS
 from mmsense_ros.evaluation.curves import losses
 from mmsense_ros.evaluation.frames import Frames
 from mmsense_ros.evaluation.highlights import Shot, highlights
@@ -18,6 +19,10 @@ from mmsense_ros.snapshot import NANOSECONDS
 
 BEAM_CHARTS = (beam.TOP_K, beam.LOSS, beam.CONFUSION, beam.RELIABILITY, beam.TRADE_OFF, beam.COVERAGE_BY_SIZE)
 MOMENTS = "Boxes, people and the fan of beams are what was answered, in the picture and from above; moments lie a second apart or more."
+LIVE = (
+    "What the node answered, held against the bag answered offline. It drops frames and pairs some with other readings, and what "
+    "follows remembers that: shown the same, offline must answer the same."
+)
 SENSING_CHARTS = (sensing.ROC, sensing.POSITION, sensing.LATENCY, sensing.TIMELINE)
 #: Columns of the tables: heading, where the figure stands in a report, how it is written.
 COLUMNS = (
@@ -63,6 +68,9 @@ def report_page(frames: Frames, report: Mapping[str, Any], shots: Iterable[Shot]
         parts.append(
             section("What each sensor is worth", [_table("beam chosen", {"as evaluated": report} | drops)], kind="stack")
         )
+    if live := report.get("live"):
+        rows = [[AGAINST[name], *(str(figures[count]) for count in COUNTS)] for name, figures in live.items()]
+        parts.append(section("Live against offline", [table(["against", *COUNTS], rows)], LIVE, "stack"))
     return document("MMSense evaluation", lead, parts)
 
 
