@@ -31,7 +31,7 @@ test-all: venv
 test-ros: $(VENV)/package.stamp $(VENV)/test.stamp
 	$(VENV)/bin/pytest -m ros $(ROS_TESTS)
 
-venv: $(addprefix $(VENV)/,package.stamp sim.stamp text.stamp minilm.stamp view.stamp train.stamp vlm.stamp tensorrt-rtx.stamp test.stamp)
+venv: $(addprefix $(VENV)/,package.stamp sim.stamp text.stamp minilm.stamp view.stamp ray.stamp train.stamp vlm.stamp tensorrt-rtx.stamp test.stamp)
 
 clean:
 	rm -rf .venv .venv-* build dist install log out *.egg-info

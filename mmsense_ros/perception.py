@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,8 +31,24 @@ FORGETTING = 8.0  #: [s] after so long a silence nothing remembered is of use
 DEEPEST_LOSS = 20.0  #: [dB] off-beam side lobes and reflections keep real losses from growing beyond this
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A snapshot, the vision-compatible `maps` (3, height, width) of what the model knows of it, and how many `seconds` they took."""
+
+    snapshot: Snapshot
+    maps: Mapping[str, np.ndarray]
+    seconds: float
+
+    def without(self, modality: str) -> Look | None:
+        """The same had that sensor not been there; None if no other was."""
+        maps = {name: content for name, content in self.maps.items() if name != modality}
+        readings = {name: reading for name, reading in self.snapshot.readings.items() if name != modality}
+        return replace(self, snapshot=replace(self.snapshot, readings=readings), maps=maps) if maps else None
+
+
 class Perception:
-    """The whole way from readings to calibrated answers, for one calibration. Not safe for concurrent calls.
+    """The whole way from readings to calibrated answers, for one calibration. Not safe for concurrent calls, but for `look` in one
+    thread and `answer` in another.
 
     It remembers what the last snapshots looked like, and forgets when time jumps back, stands still for long, or `forget` is called.
     Raises ModelError if the engine's model has not the inputs and outputs this version knows.
@@ -56,7 +72,7 @@ class Perception:
         self._inputs = {name: np.zeros_like(buffer) for name, buffer in engine.inputs.items()}
         self._sentences = sentences or SentenceEncoder()
         self._prefix = prefix
-        self._mapped: dict[str, tuple[Reading, Calibration]] = {}  # what the inputs show
+        self._mapped: dict[str, tuple[Reading, Calibration, np.ndarray]] = {}  # the last look
         self._stamp = 0
         self.forget()
 
@@ -72,18 +88,36 @@ class Perception:
         return cls(running, card, calibration, prefix)
 
     def __call__(self, snapshot: Snapshot, instruction: str = "") -> Sensing:
-        """Answer `instruction` about `snapshot`; missing modalities get gate 0.
+        """Answer `instruction` about `snapshot`: `look`, then `answer`."""
+        return self.answer(self.look(snapshot), instruction)
 
-        Raises MMSenseError if no reading is there that the model knows, CalibrationError if one's extrinsics are missing, ModelError
-        if the instruction needs a sentence encoder that is not installed.
+    def look(self, snapshot: Snapshot) -> Look:
+        """The maps of what the model knows; a reading that serves several snapshots is mapped once.
+
+        Raises MMSenseError if no such reading is there, CalibrationError if one's extrinsics are missing.
         """
-        available = [name in snapshot.readings and name in self.card.modalities for name in MODALITIES]
-        if not any(available):
+        began = time.perf_counter()
+        known = {name: reading for name, reading in snapshot.readings.items() if name in self.card.modalities}
+        if not known:
             fault = f"the snapshot at {snapshot.stamp} ns holds no reading of {', '.join(self.card.modalities)}"
             raise MMSenseError(f"{fault}; check that a sensor publishes")
+        calibration, last = self.calibration, self._mapped
+        new = {name: reading for name, reading in known.items() if name not in last or last[name][:2] != (reading, calibration)}
+        made = build_maps(replace(snapshot, readings=new), calibration, self.card.grid, self.card.camera_size)
+        maps = {name: made[name] if name in new else last[name][2] for name in known}
+        self._mapped = {name: (reading, calibration, maps[name]) for name, reading in known.items()}
+        return Look(snapshot, maps, time.perf_counter() - began)
+
+    def answer(self, look: Look, instruction: str = "") -> Sensing:
+        """Answer `instruction` about what was looked at, after the looks before; missing modalities get gate 0.
+
+        Raises ModelError if the instruction needs a sentence encoder that is not installed.
+        """
         began = time.perf_counter()
-        self._map(snapshot, dict(zip(MODALITIES, available, strict=True)))
+        snapshot, available = look.snapshot, [name in look.maps for name in MODALITIES]
         self._inputs["available"][0] = available
+        for name in MODALITIES:
+            self._inputs[name][0] = look.maps.get(name, 0.0)
         self._inputs["instruction"][0] = self._sentences.encode(instruction)
         if self._prefix:
             self._inputs.update(self._prefix.prefix(instruction))
@@ -97,7 +131,8 @@ class Perception:
         gate = np.where(available, outputs["gate"][0], 0.0)
         gate /= gate.sum()
         done = time.perf_counter()
-        stages = {"maps": mapped - began, "engine": inferred - mapped, "answers": done - inferred, "total": done - began}
+        stages = {"maps": look.seconds + mapped - began, "engine": inferred - mapped, "answers": done - inferred}
+        stages["total"] = look.seconds + done - began
         return Sensing(
             stamp=snapshot.stamp,
             frame_id=ANTENNA_FRAME,
@@ -131,22 +166,6 @@ class Perception:
         self._sentences.close()
         if self._prefix:
             self._prefix.close()
-
-    def _map(self, snapshot: Snapshot, available: Mapping[str, bool]) -> None:
-        """The maps of what is available, as inputs; a reading that serves several snapshots is mapped once."""
-        new = {
-            name: reading
-            for name, reading in snapshot.readings.items()
-            if available[name] and self._mapped.get(name) != (reading, self.calibration)
-        }
-        maps = build_maps(replace(snapshot, readings=new), self.calibration, self.card.grid, self.card.camera_size)
-        for name, there in available.items():
-            if not there:
-                self._inputs[name][0] = 0.0
-                self._mapped.pop(name, None)
-            elif name in new:
-                self._inputs[name][0] = maps[name]
-                self._mapped[name] = (new[name], self.calibration)
 
     def _grow_older(self, stamp: int) -> None:
         """Ages of what is remembered, at the moment `stamp` [ns]."""

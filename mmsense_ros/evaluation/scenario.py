@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from mmsense_ros.calibration import Calibration
-from mmsense_ros.data.recording import Recording
+from mmsense_ros.data.recording import Moment, Recording
 from mmsense_ros.data.truth import TruthFile
 from mmsense_ros.engine import EngineOptions
 from mmsense_ros.errors import BagError
@@ -24,9 +23,9 @@ from mmsense_ros.evaluation.highlights import Shot, take
 from mmsense_ros.evaluation.overlay import Overlay
 from mmsense_ros.evaluation.score import Score
 from mmsense_ros.model_card import ModelCard
-from mmsense_ros.perception import Perception
+from mmsense_ros.perception import Look, Perception
 from mmsense_ros.sensing import Sensing
-from mmsense_ros.snapshot import CAMERA, Snapshot
+from mmsense_ros.snapshot import CAMERA
 
 FILM_RATE = 30.0  #: [pictures/s]
 
@@ -101,13 +100,13 @@ class Evaluator:
             others = {name: self._opened.beside(recording.calibration) for name in ablated}
             film = stack.enter_context(Film(job.film, FILM_RATE) if job.film else nullcontext())
             picture = drawing(recording, self._opened.card)
-            for moment in ahead(recording.moments()):
-                answers.append(sensing := perception(moment.snapshot, moment.instruction))
+            for look, instruction in _looks(perception, recording.moments()):
+                answers.append(sensing := perception.answer(look, instruction))
                 for name, other in others.items():
-                    if rest := withheld(moment.snapshot, name):
-                        without[name].append(other(rest, moment.instruction))
+                    if rest := look.without(name):
+                        without[name].append(other.answer(rest, instruction))
                 if film:
-                    camera = moment.snapshot.readings.get(CAMERA)
+                    camera = look.snapshot.readings.get(CAMERA)
                     film.add(picture.draw(camera.image if camera else None, sensing))
                 answered(sensing)
             if not answers:
@@ -124,7 +123,7 @@ class Evaluator:
         """What is answered about the very readings, and to the instructions, that `results` answered one after another."""
         with self._plan.open(job) as recording:
             perception = self._opened.beside(recording.calibration)
-            return [perception(moment.snapshot, moment.instruction) for moment in ahead(recording.answered(results))]
+            return [perception.answer(*asked) for asked in _looks(perception, recording.answered(results))]
 
     def close(self) -> None:
         """Free the model."""
@@ -137,6 +136,11 @@ class Evaluator:
         self.close()
 
 
+def _looks(perception: Perception, moments: Iterator[Moment]) -> Iterator[tuple[Look, str]]:
+    """What the moments show and what is asked about it, read and mapped by a thread while the engine is busy with those before."""
+    return ahead((perception.look(moment.snapshot), moment.instruction) for moment in moments)
+
+
 def drawing(recording: Recording, card: ModelCard) -> Overlay:
     """What draws on the recording's camera images; with no camera_info in the bag, only the panel shows where things are."""
     info = recording.camera_info
@@ -144,9 +148,3 @@ def drawing(recording: Recording, card: ModelCard) -> Overlay:
         return Overlay(card.codebook)
     pose = recording.calibration.antenna_from(info.header.frame_id)
     return Overlay(card.codebook, np.asarray(info.k, float).reshape(3, 3), pose)
-
-
-def withheld(snapshot: Snapshot, modality: str) -> Snapshot | None:
-    """The snapshot as if that sensor had not been there; None if nothing else was."""
-    readings = {name: reading for name, reading in snapshot.readings.items() if name != modality}
-    return dataclasses.replace(snapshot, readings=readings) if readings else None
