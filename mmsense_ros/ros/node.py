@@ -27,7 +27,6 @@ from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 
 from mmsense_ros.engine.cores import stay_on
 from mmsense_ros.errors import MMSenseError, ModelError
@@ -36,7 +35,7 @@ from mmsense_ros.ros import parameters
 from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.diagnostics import Ledger, Status, diagnostic_array
 from mmsense_ros.ros.extrinsics import Extrinsics
-from mmsense_ros.ros.outputs import Outputs
+from mmsense_ros.ros.outputs import LATCHED, Outputs
 from mmsense_ros.ros.subscriptions import SensorTopic
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.ros.worker import Worker
@@ -46,7 +45,6 @@ from mmsense_ros.sync import Synchronizer
 
 INSTRUCTION = "instruction"
 CLOCK_JUMP = 0.1  #: [s] of simulated time backwards that is no disorder of /clock messages any more
-LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +64,7 @@ class Sense(LifecycleNode):
         super().__init__("sense")
         parameters.declare(self)
         self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(lambda _: self._tell_instruction())
         self._settings: parameters.Settings | None = None
         self._extrinsics: Extrinsics | None = None
         self._perception: Perception | None = None
@@ -115,7 +114,9 @@ class Sense(LifecycleNode):
             message_class("std_msgs/msg/String"), INSTRUCTION, self._take_instruction, LATCHED
         )
         self._fault = ""
-        return super().on_activate(state)
+        done = super().on_activate(state)
+        self._tell_instruction()
+        return done
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen no more."""
@@ -186,6 +187,11 @@ class Sense(LifecycleNode):
         self._ledger.refused = "" if result.successful else f"instruction refused: {result.reason}"
         if self._ledger.refused:
             self.get_logger().error(self._ledger.refused)
+
+    def _tell_instruction(self) -> None:
+        """As a parameter would be known to nobody, and missing from recordings."""
+        if self._topics:
+            self._outputs.tell(self.get_parameter("instruction").value)
 
     def _clock_jumped(self, jump: TimeJump) -> None:
         if self._topics:

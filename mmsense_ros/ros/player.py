@@ -19,14 +19,13 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.utilities import remove_ros_args
 
-from mmsense_ros.data.rosbag import BagMessage, BagReader
+from mmsense_ros.data.rosbag import BagMessage, BagReader, latched
 from mmsense_ros.errors import MMSenseError
 from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.process import spin_for
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.snapshot import NANOSECONDS
 
-LATCHED = ("/tf_static", "/instruction")
 DEPTH = 10
 PATIENCE, SETTLE = 30.0, 1.0  #: [s] longest wait for somebody who listens, and then for others
 CLOCK_PERIOD, EARLY_PERIOD = 0.01, 0.1  #: [s] of /clock, and of what it says before the replay
@@ -59,7 +58,7 @@ class Player:
                 self.skipped.append(topic)
                 continue
             name = rename.get(topic, topic)
-            durability = DurabilityPolicy.TRANSIENT_LOCAL if name in LATCHED else DurabilityPolicy.VOLATILE
+            durability = DurabilityPolicy.TRANSIENT_LOCAL if latched(name) else DurabilityPolicy.VOLATILE
             self.publishers[topic] = node.create_publisher(kind, name, QoSProfile(depth=DEPTH, durability=durability))
         self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", DEPTH) if clock else None
         self._early = node.create_timer(EARLY_PERIOD, lambda: self._tell(self._reader.start))

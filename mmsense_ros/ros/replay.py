@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from mmsense_ros.data.recording import Recording
-from mmsense_ros.data.topics import INPUTS, TRUTHS
+from mmsense_ros.data.topics import ANSWERED, INPUTS, TRUTHS
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.ros.player import Player
 from mmsense_ros.ros.process import RESULTS, Process, await_node, check_alive, spin_for
@@ -93,7 +93,7 @@ def write_calibration(recording: Recording, folder: Path) -> Path:
 
 def recorded(recording: Recording) -> list[str]:
     """What a recorder finds of a replay."""
-    return sorted({*_topics(recording, truth=True).values(), RESULTS, "/sense/beam", "/sense/markers", "/diagnostics"})
+    return sorted({*_topics(recording, truth=True).values(), RESULTS, "/sense/beam", "/sense/markers", ANSWERED, "/diagnostics"})
 
 
 def _topics(recording: Recording, truth: bool) -> Mapping[str, str]:
