@@ -13,6 +13,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from mmsense_ros.calibration import ANTENNA_FRAME, Calibration
+from mmsense_ros.data.topics import ANSWERED, INSTRUCTION
 from mmsense_ros.errors import BagError
 from mmsense_ros.messages.link import quaternion
 from mmsense_ros.ros.dds import PROFILE_VARIABLES
@@ -33,7 +34,7 @@ PARAMETERS = {
     "instruction": "what is wanted, in words, e.g. 'predict the beam for the red bus'",
     "calibration": "YAML file of the sensors' extrinsics (empty: /tf_static)",
 }
-RESULTS = ("sensing", "beam", "markers")  #: of the node, what is recorded: the overlay can be drawn again
+RESULTS = ("sensing", "beam", "markers", "instruction")  #: of the node, what is recorded: the overlay can be drawn again
 OTHER_TOPICS = ("/tf_static", "/diagnostics")
 ROS2_BAG = importlib.util.find_spec("ros2bag") is not None
 OTHERS = {
@@ -88,7 +89,8 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         by_clock = sim_time["use_sim_time"] or bool(given["bag"])
         actions.append(ExecuteProcess(cmd=_record(record, topics, given["calibration"], by_clock), output="screen"))
     if given["bag"]:
-        replay = _replay(given["bag"], sim_time["use_sim_time"] or bool(record), heard, given["calibration"])
+        told = {ANSWERED: heard[INSTRUCTION]}  # an instruction that was a parameter then
+        replay = _replay(given["bag"], sim_time["use_sim_time"] or bool(record), heard | told, given["calibration"])
         actions.append(ExecuteProcess(cmd=replay, output="screen", on_exit=Shutdown(reason="the bag has ended")))
     if rviz:
         seen = heard | {f"/sense/{name}": f"{space}/sense/{name}" for name in ("overlay", "markers")}

@@ -126,7 +126,8 @@ def running(
     (calibration or CALIBRATION).save(poses)
     words = [word for entry in (f"calibration:={poses}", *parameters) for word in ("-p", entry)]
     profile = environment["FASTDDS_DEFAULT_PROFILES_FILE"]
-    environment = environment | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1", "FASTRTPS_DEFAULT_PROFILES_FILE": profile}
+    paths = os.pathsep.join(filter(None, (str(HERE), environment.get("PYTHONPATH"))))
+    environment = environment | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "FASTRTPS_DEFAULT_PROFILES_FILE": profile}
     with log.open("w") as sink:
         command = [sys.executable, str(HERE / "parrot_node.py"), str(delay), "--ros-args", *words]
         process = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT)

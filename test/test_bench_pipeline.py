@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,10 @@ pipeline.run(bag=Path(sys.argv[1]), seconds=2.0, json_file=Path(sys.argv[2]), ca
 def test_every_stage_is_measured(ros_environment, tmp_path: Path):
     bag = write_bag(tmp_path / "bag")
     words = [sys.executable, "-c", BENCH, str(bag), str(tmp_path / "figures.json")]
+    paths = os.pathsep.join(filter(None, (str(Path(__file__).parent), ros_environment.get("PYTHONPATH"))))
     done = subprocess.run(
         words,
-        env=ros_environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
+        env=ros_environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         timeout=170,

@@ -88,6 +88,7 @@ def check_recording(out: Path, bag: Path, monkeypatch: pytest.MonkeyPatch) -> No
         for entry in recorded.bag.messages(["/sense/sensing"]):
             answer = sensing_of(entry.message)
             score.add(answer, recorded.truth_at(answer.stamp))
+    assert topics["/sense/instruction"] == 1
     assert topics["/sense/markers"] == topics["/sense/beam"] == topics["/sense/sensing"] == summary["published"]
     assert report_of(score.frames()).items() <= summary.items()  # what was heard live, to the microsecond of latency
     monkeypatch.setattr(perception, "open_engine", lambda *_: Parrot())

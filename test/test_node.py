@@ -10,10 +10,11 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("mmsense_ros.msg", reason="needs the installed package with its messages")
 
-from live import SOURCES, TYPES, Street, end, running
+from live import LATCHED, SOURCES, TYPES, Street, end, running
 
 from mmsense_ros.messages.camera import image_message
 from mmsense_ros.messages.sensing import sensing_of
+from mmsense_ros.ros.types import message_class
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, CameraReading
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(90)]
@@ -33,9 +34,12 @@ def level(street: Street, name: str) -> int:
 
 def test_results_instructions_a_missing_sensor_and_a_clean_end(ros_environment, street, tmp_path: Path):
     with running(ros_environment, tmp_path, "instruction:='sense the street'") as (process, log):
+        told: list[str] = []
+        words = message_class("std_msgs/msg/String")
+        street.node.create_subscription(words, "/sense/instruction", lambda message: told.append(message.data), LATCHED)
         street.until(lambda: len(street.results) > 3 and not any(np.isnan(m.age) for m in street.results[-1].modalities))
         first = sensing_of(street.results[-1])
-        assert first.instruction == "sense the street"
+        assert first.instruction == "sense the street" and told == ["sense the street"]
         assert first.frame_id == "antenna_array"
         assert first.engine == "parrot"
         assert list(first.latency_ms) == ["sync", "queue", "maps", "engine", "answers", "total"]
@@ -47,6 +51,7 @@ def test_results_instructions_a_missing_sensor_and_a_clean_end(ros_environment, 
 
         street.instruct("count the vehicles")
         street.until(lambda: street.results[-1].instruction == "count the vehicles")
+        assert told == ["sense the street", "count the vehicles"]
 
         street.until(lambda: not street.results[-1].modalities[1].available, sensors=(CAMERA, LIDAR))
         gates = {m.modality: m.gate for m in street.results[-1].modalities}
@@ -153,8 +158,6 @@ def test_a_compressed_camera_is_followed_and_a_wrong_type_named(ros_environment,
 
 def test_qos_that_does_not_fit_is_named(ros_environment, street, tmp_path: Path):
     from rclpy.qos import qos_profile_sensor_data
-
-    from mmsense_ros.ros.types import message_class
 
     street.node.destroy_publisher(street.publishers[LIDAR])
     kind, topic = SOURCES[LIDAR]

@@ -80,6 +80,7 @@ def test_instruction_and_state_change_while_it_runs(ros_environment, street, tmp
         return call(street, "lifecycle_msgs/srv/ChangeState", "/sense/change_state", transition=request).success
 
     with running(ros_environment, tmp_path) as (process, log):
+        told = listen(street, "std_msgs/msg/String", "/sense/instruction")
         street.until(lambda: bool(street.results))
         assert set_text("instruction", "predict the beam for the red bus").successful
         street.until(lambda: street.results[-1].instruction == "predict the beam for the red bus")
@@ -89,6 +90,7 @@ def test_instruction_and_state_change_while_it_runs(ros_environment, street, tmp
         street.until(lambda: "instruction refused: 'serve the crimson lorry'" in log.read_text())
         street.run(0.5)
         assert street.results[-1].instruction == "predict the beam for the red bus"
+        assert [message.data for message in told] == ["predict the beam for the red bus"]
         refused = set_text("engine", "onnxruntime")
         assert not refused.successful and "configured" in refused.reason
 

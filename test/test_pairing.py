@@ -1,4 +1,4 @@
-"""The readings that were answered about are found again by their ages, in hand or in a bag."""
+"""What was answered about is found again: readings by their ages, in hand or in a bag, and the instruction."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_bag import START, write_bag
+from small_bag import START, build, write_bag
 from test_frames import sensing
 
 from mmsense_ros.data.recording import Recording
+from mmsense_ros.data.rosbag import BagReader, BagWriter
+from mmsense_ros.data.topics import ANSWERED, INPUTS, INSTRUCTION
 from mmsense_ros.errors import BagError
 from mmsense_ros.pairing import snapshot_of
 from mmsense_ros.sensing import ModalityState, Sensing
@@ -59,3 +61,15 @@ def test_a_recording_shows_again_what_was_answered(tmp_path: Path):
 def test_a_reading_of_somebody_else(tmp_path: Path):
     with Recording(write_bag(tmp_path / "bag")) as recording, pytest.raises(BagError, match="choose another ROS_DOMAIN_ID"):
         list(recording.answered([answer(START + TENTH, camera=0.0, lidar=0.05)]))
+
+
+def test_what_the_node_told_of_instructions_is_believed_first(tmp_path: Path):
+    """It knew those that were parameters, and none that it refused."""
+    with BagReader(write_bag(tmp_path / "bag")) as bag, BagWriter(tmp_path / "told") as told:
+        for k, words in ((0, "a bus"), (4, "a van")):
+            told.write(ANSWERED, build("std_msgs/msg/String", data=words), START + k * TENTH)
+        for entry in bag.messages():
+            told.write_cdr(entry.topic, entry.type, entry.data, entry.log_time)
+    with Recording(tmp_path / "told") as recording:
+        assert [moment.instruction for moment in recording.moments()] == ["a bus"] * 4 + ["a van"] * 6
+        assert INPUTS["instruction"].home(recording.bag.types[recording.inputs["instruction"]]) == INSTRUCTION

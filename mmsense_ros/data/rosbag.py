@@ -216,7 +216,7 @@ class BagWriter:
         self._connections: dict[str, Connection] = {}
 
     def add_topic(self, topic: str, type_name: str, latched: bool = False) -> None:
-        """Announce a topic. `latched` offers transient_local durability, as /tf_static and /instruction have."""
+        """Announce a topic. `latched` offers transient_local durability."""
         self._connections[topic] = self._writer.add_connection(
             topic, type_name, typestore=typestore(), offered_qos_profiles=[_qos(latched)]
         )
@@ -229,7 +229,7 @@ class BagWriter:
     def write_cdr(self, topic: str, type_name: str, data: bytes | memoryview, log_time: int) -> None:
         """Append a message that is serialized already."""
         if topic not in self._connections:
-            self.add_topic(topic, type_name, latched=topic in ("/tf_static", "/instruction"))
+            self.add_topic(topic, type_name, latched=latched(topic))
         self._writer.write(self._connections[topic], log_time, data)
 
     def close(self) -> None:
@@ -248,6 +248,11 @@ class BagWriter:
             self.close()
         else:
             self.abort()
+
+
+def latched(topic: str) -> bool:
+    """Whether the last message on it is for those, too, who come later (transient_local)."""
+    return topic.rpartition("/")[2] in ("tf_static", "instruction")
 
 
 def _qos(latched: bool) -> Qos:

@@ -10,6 +10,7 @@ from mmsense_ros.errors import BagError
 from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, RADAR
 
 CAMERA_INFO, INSTRUCTION, TF_STATIC = "/camera/camera_info", "/instruction", "/tf_static"
+ANSWERED = "/sense/instruction"  #: where the node tells which instruction it answers, a parameter too
 TRUTH_POWER, TRUTH_NOISE_FREE, TRUTH_SENSING = "/truth/beam_power", "/truth/beam_power_noise_free", "/truth/sensing"
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CLOUD, CUBE = "sensor_msgs/msg/PointCloud2", "mmsense_ros/msg/RadarCube"
@@ -30,7 +31,7 @@ class Input:
 
     def home(self, kind: str) -> str:
         """The topic on which the node expects it as `kind`."""
-        return next(topic for topic, kinds in self.topics.items() if kind in kinds)
+        return next(topic for topic, kinds in self.topics.items() if kind in kinds and topic != ANSWERED)
 
 
 INPUTS: dict[str, Input] = {
@@ -38,7 +39,7 @@ INPUTS: dict[str, Input] = {
     RADAR: Input({"/radar/points": (CLOUD,), "/radar/cube": (CUBE,)}),
     LIDAR: Input({"/lidar/points": (CLOUD,)}),
     "camera_info": Input({CAMERA_INFO: ("sensor_msgs/msg/CameraInfo",)}),
-    "instruction": Input({INSTRUCTION: ("std_msgs/msg/String",)}),
+    "instruction": Input({ANSWERED: ("std_msgs/msg/String",), INSTRUCTION: ("std_msgs/msg/String",)}),
     "tf_static": Input({TF_STATIC: ("tf2_msgs/msg/TFMessage",)}),
     "power": Input({TRUTH_POWER: (BEAM_POWER,)}),
     "noise_free": Input({TRUTH_NOISE_FREE: (BEAM_POWER,)}),

@@ -14,7 +14,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -42,6 +41,7 @@ from mmsense_ros.ros.process import (
     node_settings,
     spin_for,
 )
+from mmsense_ros.ros.program import participant
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.snapshot import CAMERA, LIDAR, NANOSECONDS, RADAR, LidarReading
 
@@ -107,15 +107,12 @@ class Listener:
 
 def _listen(recording: Recording, feed: Feed, seconds: float, process: Popen) -> dict[str, Any]:
     """Send and listen, in this thread alone."""
-    rclpy.init(args=[])
-    node, executor = Node("mmsense_bench"), SingleThreadedExecutor()
-    executor.add_node(node)
-    listener = Listener(node)
     topics = {name: recording.topics[name] for name in feed}
-    publishers = {
-        topic: node.create_publisher(message_class(recording.bag.types[topic]), topic, 10) for topic in topics.values()
-    }
-    try:
+    with participant(lambda: Node("mmsense_bench")) as (node, executor):
+        listener = Listener(node)
+        publishers = {
+            topic: node.create_publisher(message_class(recording.bag.types[topic]), topic, 10) for topic in topics.values()
+        }
         await_node(node, executor, publishers, process)
         frames, began, cpu = 0, 0.0, 0.0
         with progress("feeding the node") as report:
@@ -129,10 +126,6 @@ def _listen(recording: Recording, feed: Feed, seconds: float, process: Popen) ->
                 check_alive(process)
         cores = (_cpu_seconds(process) - cpu) / (time.monotonic() - began)
         spin_for(LAST_WORDS, executor)
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
     return _figures(listener, frames, cores)
 
 

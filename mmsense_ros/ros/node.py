@@ -13,10 +13,10 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import signal
 import sys
 import time
 import traceback
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,19 +24,17 @@ from functools import partial
 import rclpy
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 
 from mmsense_ros.engine.cores import stay_on
 from mmsense_ros.errors import MMSenseError, ModelError
 from mmsense_ros.perception import Perception
 from mmsense_ros.ros import parameters
-from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.diagnostics import Ledger, Status, diagnostic_array
 from mmsense_ros.ros.extrinsics import Extrinsics
-from mmsense_ros.ros.outputs import Outputs
+from mmsense_ros.ros.outputs import LATCHED, Outputs
+from mmsense_ros.ros.program import run, undisturbed
 from mmsense_ros.ros.subscriptions import SensorTopic
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.ros.worker import Worker
@@ -46,7 +44,6 @@ from mmsense_ros.sync import Synchronizer
 
 INSTRUCTION = "instruction"
 CLOCK_JUMP = 0.1  #: [s] of simulated time backwards that is no disorder of /clock messages any more
-LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +63,7 @@ class Sense(LifecycleNode):
         super().__init__("sense")
         parameters.declare(self)
         self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(lambda _: self._tell_instruction())
         self._settings: parameters.Settings | None = None
         self._extrinsics: Extrinsics | None = None
         self._perception: Perception | None = None
@@ -115,7 +113,9 @@ class Sense(LifecycleNode):
             message_class("std_msgs/msg/String"), INSTRUCTION, self._take_instruction, LATCHED
         )
         self._fault = ""
-        return super().on_activate(state)
+        done = super().on_activate(state)
+        self._tell_instruction()
+        return done
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen no more."""
@@ -186,6 +186,11 @@ class Sense(LifecycleNode):
         self._ledger.refused = "" if result.successful else f"instruction refused: {result.reason}"
         if self._ledger.refused:
             self.get_logger().error(self._ledger.refused)
+
+    def _tell_instruction(self) -> None:
+        """A parameter alone would be missing from recordings."""
+        if self._topics:
+            self._outputs.tell(self.get_parameter("instruction").value)
 
     def _clock_jumped(self, jump: TimeJump) -> None:
         if self._topics:
@@ -259,28 +264,15 @@ class Sense(LifecycleNode):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted (0); 2 if a parameter cannot be used."""
-    node = None
-    try:
-        use_profile()
-        rclpy.init(args=arguments)
-        node = Sense()
+    return run(ArgumentParser("sense", description="Sense the street; parameters and topics by --ros-args."), _run, arguments)
+
+
+def _run(_: Namespace) -> None:
+    node = Sense()
+    with undisturbed(node.close):  # the engine must be at rest when the interpreter ends
         if node.get_parameter("autostart").value and node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             node.trigger_activate()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except MMSenseError as error:
-        print(f"sense: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        # The engine must be at rest when the interpreter ends; a second interrupt must not spoil that.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.close()
-        rclpy.try_shutdown()
-    return 0
+        rclpy.spin(node)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""What the node says: each answer as result, beam, markers and picture, the last two only for those who look."""
+"""What the node says: each answer as result, beam, markers and picture, the last two only for those who look; and to what it answers."""
 
 from __future__ import annotations
 
 import time
 
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 
 from mmsense_ros.calibration import Calibration
 from mmsense_ros.codebook import Codebook
+from mmsense_ros.messages.link import string_message
 from mmsense_ros.messages.sensing import sensing_message
 from mmsense_ros.ros.markers import Markers
 from mmsense_ros.ros.picture import Picture
@@ -20,7 +22,9 @@ TOPICS = {
     "~/beam": "mmsense_ros/msg/BeamPrediction",
     "~/markers": "visualization_msgs/msg/MarkerArray",
     "~/overlay": "sensor_msgs/msg/Image",
+    "~/instruction": "std_msgs/msg/String",
 }
+LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Outputs:
@@ -29,10 +33,18 @@ class Outputs:
     def __init__(self, node: LifecycleNode, codebook: Codebook) -> None:
         self._node, self._codebook, self._types = node, codebook, RclpyTypes()
         self._publishers = {
-            topic: node.create_lifecycle_publisher(message_class(kind), topic, 10) for topic, kind in TOPICS.items()
+            topic: node.create_lifecycle_publisher(message_class(kind), topic, LATCHED if topic == "~/instruction" else 10)
+            for topic, kind in TOPICS.items()
         }
+        self._told = ""
         self._markers, self._picture = Markers(codebook), Picture(node, codebook, self._publishers["~/overlay"])
         self.open, self.stop, self.close = self._picture.open, self._picture.stop, self._picture.close
+
+    def tell(self, instruction: str) -> None:
+        """Say which instruction is answered from now on, if it is a new one."""
+        if instruction != self._told:
+            self._publishers["~/instruction"].publish(string_message(self._types, instruction))
+            self._told = instruction
 
     def publish(self, snapshot: Snapshot, sensing: Sensing, calibration: Calibration) -> dict[str, float]:
         """Say it; the stages this took [ms]."""

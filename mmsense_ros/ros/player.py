@@ -8,25 +8,22 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.utilities import remove_ros_args
 
-from mmsense_ros.data.rosbag import BagMessage, BagReader
-from mmsense_ros.errors import MMSenseError
-from mmsense_ros.ros.dds import use_profile
+from mmsense_ros.data.rosbag import BagMessage, BagReader, latched
 from mmsense_ros.ros.process import spin_for
+from mmsense_ros.ros.program import run
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.snapshot import NANOSECONDS
 
-LATCHED = ("/tf_static", "/instruction")
 DEPTH = 10
 PATIENCE, SETTLE = 30.0, 1.0  #: [s] longest wait for somebody who listens, and then for others
 CLOCK_PERIOD, EARLY_PERIOD = 0.01, 0.1  #: [s] of /clock, and of what it says before the replay
@@ -59,7 +56,7 @@ class Player:
                 self.skipped.append(topic)
                 continue
             name = rename.get(topic, topic)
-            durability = DurabilityPolicy.TRANSIENT_LOCAL if name in LATCHED else DurabilityPolicy.VOLATILE
+            durability = DurabilityPolicy.TRANSIENT_LOCAL if latched(name) else DurabilityPolicy.VOLATILE
             self.publishers[topic] = node.create_publisher(kind, name, QoSProfile(depth=DEPTH, durability=durability))
         self._clock = node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", DEPTH) if clock else None
         self._early = node.create_timer(EARLY_PERIOD, lambda: self._tell(self._reader.start))
@@ -98,35 +95,26 @@ class Player:
             self._clock.publish(message_class("rosgraph_msgs/msg/Clock")(clock=time_class(sec=seconds, nanosec=nanoseconds)))
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Replay a bag once: 0; 2 if it cannot be read."""
-    parser = argparse.ArgumentParser(description="Replay a rosbag2 over DDS, topics remapped by --ros-args -r.")
+    parser = argparse.ArgumentParser("player", description="Replay a rosbag2 over DDS, topics remapped by --ros-args -r.")
     parser.add_argument("bag", type=Path, help="rosbag2 folder or .mcap file")
     parser.add_argument("--clock", action="store_true", help="also publish /clock")
     parser.add_argument("--listener", default="", metavar="NODE", help="wait until it listens (default: until anybody does)")
-    words = sys.argv if arguments is None else [sys.argv[0], *arguments]
-    options = parser.parse_args(remove_ros_args(words)[1:])
-    use_profile()
-    try:
-        rclpy.init(args=words)
-        node, executor = rclpy.create_node("player"), SingleThreadedExecutor()
-        executor.add_node(node)
-        player = Player(node, options.bag, clock=options.clock)
-        began = time.monotonic()
-        while not player.heard(options.listener) and time.monotonic() - began < PATIENCE:
-            spin_for(0.1, executor)
-        spin_for(SETTLE, executor)
-        for _ in player.play():
-            pass
-        player.close()
-    except MMSenseError as error:
-        print(f"player: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
+    return run(parser, _play, arguments)
+
+
+def _play(options: argparse.Namespace) -> None:
+    node, executor = rclpy.create_node("player"), SingleThreadedExecutor()
+    executor.add_node(node)
+    player = Player(node, options.bag, clock=options.clock)
+    began = time.monotonic()
+    while not player.heard(options.listener) and time.monotonic() - began < PATIENCE:
+        spin_for(0.1, executor)
+    spin_for(SETTLE, executor)
+    for _ in player.play():
         pass
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    player.close()
 
 
 if __name__ == "__main__":

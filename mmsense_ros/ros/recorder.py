@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -14,20 +13,18 @@ from pathlib import Path
 
 import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.utilities import remove_ros_args
 
 from mmsense_ros.calibration import ANTENNA_FRAME, Calibration
 from mmsense_ros.data.background import BackgroundWriter
 from mmsense_ros.data.rosbag import message_class as bag_class
 from mmsense_ros.data.rosbag import typestore
 from mmsense_ros.data.topics import TF_STATIC
-from mmsense_ros.errors import BagError, MMSenseError
+from mmsense_ros.errors import BagError
 from mmsense_ros.messages.link import transforms_message
 from mmsense_ros.messages.types import RosbagTypes
-from mmsense_ros.ros.dds import use_profile
+from mmsense_ros.ros.program import run, undisturbed
 from mmsense_ros.ros.types import message_class
 
 LOOK = 0.1  #: [s] between two looks for topics that nobody published before
@@ -96,34 +93,21 @@ class Recorder:
         self._bag.write_cdr(topic, kind, data, self._node.get_clock().now().nanoseconds)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Record until interrupted or terminated: 0; 2 if the bag cannot be written."""
-    parser = argparse.ArgumentParser(description="Record topics as a rosbag2 until interrupted.")
+    parser = argparse.ArgumentParser("recorder", description="Record topics as a rosbag2 until interrupted.")
     parser.add_argument("bag", type=Path, help="folder to write, must not exist")
     parser.add_argument("topics", nargs="+", metavar="TOPIC", help="what to record, now or when it is first published")
     parser.add_argument("--calibration", type=Path, metavar="YAML", help=f"extrinsics to record as {TF_STATIC}")
-    words = sys.argv if arguments is None else [sys.argv[0], *arguments]
-    options = parser.parse_args(remove_ros_args(words)[1:])
-    use_profile()
-    try:
-        calibration = Calibration.load(options.calibration) if options.calibration else None
-        rclpy.init(args=words)
-        node = rclpy.create_node("recorder", enable_rosout=False)  # it tells of the end, when /rosout is gone
-        recorder = Recorder(node, options.bag, options.topics, calibration)
-        try:
-            rclpy.spin(node)
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):  # impatience must not spoil the bag
-                signal.signal(number, signal.SIG_IGN)
-            recorder.close()
-    except MMSenseError as error:
-        print(f"recorder: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return run(parser, _record, arguments)
+
+
+def _record(options: argparse.Namespace) -> None:
+    calibration = Calibration.load(options.calibration) if options.calibration else None
+    node = rclpy.create_node("recorder", enable_rosout=False)  # it tells of the end, when /rosout is gone
+    recorder = Recorder(node, options.bag, options.topics, calibration)
+    with undisturbed(recorder.close):
+        rclpy.spin(node)
 
 
 if __name__ == "__main__":

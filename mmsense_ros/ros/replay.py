@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from mmsense_ros.data.recording import Recording
-from mmsense_ros.data.topics import INPUTS, TRUTHS
+from mmsense_ros.data.topics import ANSWERED, INPUTS, TRUTHS
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.ros.player import Player
 from mmsense_ros.ros.process import RESULTS, Process, await_node, check_alive, spin_for
+from mmsense_ros.ros.program import participant
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA
@@ -61,26 +61,18 @@ def replay(
     """
     heard, topics = Heard(), _topics(recording, truth=recorder is not None)
     processes = (process, recorder) if recorder else (process,)
-    rclpy.init(args=[])
-    node, executor = Node("mmsense_replay"), SingleThreadedExecutor()
-    executor.add_node(node)
-    node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), RESULTS, heard.sensing, 100)
-    node.create_subscription(DiagnosticArray, "/diagnostics", heard.report, 10)
-    others = set(recording.bag.types) - topics.keys()
-    player = Player(node, recording.bag.path, leave_out=others, clock=recorder is not None, rename=topics)
-    try:
-        sensors = set(recording.topics.values()) & topics.keys()
-        await_node(node, executor, {topics[topic]: player.publishers[topic] for topic in sensors}, *processes)
-        for entry in player.play(seconds, lambda left: executor.spin_once(timeout_sec=left)):
-            heard.sent += entry.topic == recording.topics.get(CAMERA)
-            check_alive(*processes)
-            look(heard)
-        spin_for(LAST_WORDS, executor)
-    finally:
-        player.close()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with participant(lambda: Node("mmsense_replay")) as (node, executor):
+        node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), RESULTS, heard.sensing, 100)
+        node.create_subscription(DiagnosticArray, "/diagnostics", heard.report, 10)
+        others = set(recording.bag.types) - topics.keys()
+        with closing(Player(node, recording.bag.path, leave_out=others, clock=recorder is not None, rename=topics)) as player:
+            sensors = set(recording.topics.values()) & topics.keys()
+            await_node(node, executor, {topics[topic]: player.publishers[topic] for topic in sensors}, *processes)
+            for entry in player.play(seconds, lambda left: executor.spin_once(timeout_sec=left)):
+                heard.sent += entry.topic == recording.topics.get(CAMERA)
+                check_alive(*processes)
+                look(heard)
+            spin_for(LAST_WORDS, executor)
     return heard
 
 
@@ -93,7 +85,9 @@ def write_calibration(recording: Recording, folder: Path) -> Path:
 
 def recorded(recording: Recording) -> list[str]:
     """What a recorder finds of a replay."""
-    return sorted({*_topics(recording, truth=True).values(), RESULTS, "/sense/beam", "/sense/markers", "/diagnostics"})
+    return sorted(
+        {*_topics(recording, truth=True).values(), RESULTS, "/sense/beam", "/sense/markers", ANSWERED, "/diagnostics"}
+    )
 
 
 def _topics(recording: Recording, truth: bool) -> Mapping[str, str]:

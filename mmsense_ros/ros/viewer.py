@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data
 
@@ -18,10 +18,10 @@ from mmsense_ros.errors import ConfigError, MMSenseError
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.pairing import snapshot_of
-from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.extrinsics import Extrinsics
 from mmsense_ros.ros.parameters import SOURCES, SensorSettings
 from mmsense_ros.ros.picture import CAMERA_INFO
+from mmsense_ros.ros.program import participant
 from mmsense_ros.ros.subscriptions import SensorTopic
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.sensing import Sensing
@@ -114,14 +114,10 @@ def run(
     if not calibration:
         _require_tf()
     card = ModelCard.load(model or SHIPPED_MODEL)
-    use_profile()
-    rclpy.init(args=[])
-    node, executor = None, SingleThreadedExecutor()
-    try:
-        with outlet.open("live") as stream:
-            scene = Scene(stream, card.codebook)
-            node = Viewer(scene, str(calibration or ""), drop, topics or {}, doppler_sign, namespace)
-            executor.add_node(node)
+    with outlet.open("live") as stream:
+        scene = Scene(stream, card.codebook)
+        make = partial(Viewer, scene, str(calibration or ""), drop, topics or {}, doppler_sign, namespace)
+        with participant(make) as (node, executor):
             end = time.monotonic() + seconds
             try:
                 while (left := end - time.monotonic()) > 0:
@@ -132,11 +128,6 @@ def run(
                 place = node.resolve_topic_name(RESULTS)
                 raise MMSenseError(f"nothing came on {place}; start the node, or see ROS_DOMAIN_ID and --namespace")
             return scene.frames
-    finally:
-        executor.shutdown()
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
 
 
 def sources(sensor: str, topics: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
