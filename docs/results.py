@@ -160,7 +160,7 @@ def fewshot(bench: Bench) -> str:
     for seed in range(SEEDS):
         alone = {"train": 0, "validation": 0, "calibration": 0, "test": 1, "seed": LAYOUT_SEED + seed}
         data = replace(bench.base.data, **alone, snapshots=snapshots, seconds=snapshots * STEP)
-        street = Prepared(*prepare(replace(bench.base, data=data), bench.cache)["test"])
+        street = Prepared(*prepare(replace(bench.base, data=data), bench.cache, ["test"])["test"])
         last = part(street, np.arange(snapshots - HELD_BACK, snapshots))
         rows["no adaptation"] += bench.score(start, f"layout_{seed}", lambda last=last: [last])
         for words, count, known in zip(list(rows)[1:], (*LABELLED, LABELLED[-1]), (learned, learned, learned, ADAPTATION)):

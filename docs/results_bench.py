@@ -133,7 +133,7 @@ class Bench:
         if data:
             alone = {"train": 0, "validation": 0, "calibration": 0, "seed": self.test_seed}
             recipe = replace(recipe, data=replace(recipe.data, **alone | data))
-        test = Prepared(*prepare(recipe, self.cache)["test"])
+        test = Prepared(*prepare(recipe, self.cache, ["test"])["test"])
         numbers = np.array_split(np.unique(test.street), SEEDS)
         return [part(test, np.flatnonzero(np.isin(test.street, some[:few]))) for some in numbers]
 
