@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +19,7 @@ from mmsense_ros.model_card import ModelCard
 from mmsense_ros.prefix import INPUTS as PREFIX_INPUTS
 from mmsense_ros.prefix import InstructionPrefix
 from mmsense_ros.sensing import BeamForecast, ModalityState, Sensing
-from mmsense_ros.sensors import build_maps
+from mmsense_ros.sensors import Mapped, build_maps
 from mmsense_ros.sentence import SentenceEncoder
 from mmsense_ros.snapshot import MODALITIES, NANOSECONDS, Reading, Snapshot
 
@@ -32,9 +31,10 @@ DEEPEST_LOSS = 20.0  #: [dB] off-beam side lobes and reflections keep real losse
 
 
 class Perception:
-    """The whole way from readings to calibrated answers, for one calibration. Not safe for concurrent calls.
+    """The whole way from readings to calibrated answers, for one calibration: `map`, then `answer`, or both in one call.
 
     It remembers what the last snapshots looked like, and forgets when time jumps back, stands still for long, or `forget` is called.
+    Not safe for concurrent calls, but one thread may `map` what another will `answer`.
     Raises ModelError if the engine's model has not the inputs and outputs this version knows.
     """
 
@@ -56,7 +56,7 @@ class Perception:
         self._inputs = {name: np.zeros_like(buffer) for name, buffer in engine.inputs.items()}
         self._sentences = sentences or SentenceEncoder()
         self._prefix = prefix
-        self._mapped: dict[str, tuple[Reading, Calibration]] = {}  # what the inputs show
+        self._latest: dict[str, tuple[Reading, Calibration, np.ndarray]] = {}  # maps, and what they show
         self._stamp = 0
         self.forget()
 
@@ -72,23 +72,39 @@ class Perception:
         return cls(running, card, calibration, prefix)
 
     def __call__(self, snapshot: Snapshot, instruction: str = "") -> Sensing:
-        """Answer `instruction` about `snapshot`; missing modalities get gate 0.
+        """Answer `instruction` about `snapshot`; raises what `map` and `answer` do."""
+        return self.answer(self.map(snapshot), instruction)
 
-        Raises MMSenseError if no reading is there that the model knows, CalibrationError if one's extrinsics are missing, ModelError
-        if the instruction needs a sentence encoder that is not installed.
+    def map(self, snapshot: Snapshot) -> Mapped:
+        """The maps of all that the model knows; a reading that serves several snapshots is mapped once.
+
+        Raises MMSenseError if no reading is there that the model knows, CalibrationError if one's extrinsics are missing.
         """
-        available = [name in snapshot.readings and name in self.card.modalities for name in MODALITIES]
-        if not any(available):
+        known = {name: snapshot.readings[name] for name in self.card.modalities if name in snapshot.readings}
+        if not known:
             fault = f"the snapshot at {snapshot.stamp} ns holds no reading of {', '.join(self.card.modalities)}"
             raise MMSenseError(f"{fault}; check that a sensor publishes")
-        began = time.perf_counter()
-        self._map(snapshot, dict(zip(MODALITIES, available, strict=True)))
+        began, calibration = time.perf_counter(), self.calibration
+        new = {name: reading for name, reading in known.items() if self._latest.get(name, ())[:2] != (reading, calibration)}
+        maps = build_maps(replace(snapshot, readings=new), calibration, self.card.grid, self.card.camera_size)
+        self._latest |= {name: (reading, calibration, maps[name]) for name, reading in new.items()}
+        return Mapped(snapshot, {name: self._latest[name][2] for name in known}, time.perf_counter() - began)
+
+    def answer(self, mapped: Mapped, instruction: str = "") -> Sensing:
+        """Answer `instruction` about a snapshot; missing modalities get gate 0.
+
+        Raises ModelError if the instruction needs a sentence encoder that is not installed.
+        """
+        began, snapshot = time.perf_counter(), mapped.snapshot
+        available = [name in mapped.maps for name in MODALITIES]
+        for name in MODALITIES:
+            self._inputs[name][0] = mapped.maps.get(name, 0.0)
         self._inputs["available"][0] = available
         self._inputs["instruction"][0] = self._sentences.encode(instruction)
         if self._prefix:
             self._inputs.update(self._prefix.prefix(instruction))
         self._grow_older(snapshot.stamp)
-        mapped = time.perf_counter()
+        ready = time.perf_counter()
         outputs = self.engine.run(self._inputs)
         for name in ("memory", "memory_age"):
             self._inputs[name][...] = outputs[f"{name}_next"]
@@ -96,8 +112,8 @@ class Perception:
         answers = self._answers(outputs)
         gate = np.where(available, outputs["gate"][0], 0.0)
         gate /= gate.sum()
-        done = time.perf_counter()
-        stages = {"maps": mapped - began, "engine": inferred - mapped, "answers": done - inferred, "total": done - began}
+        stages = {"maps": mapped.seconds + ready - began, "engine": inferred - ready, "answers": time.perf_counter() - inferred}
+        stages["total"] = sum(stages.values())
         return Sensing(
             stamp=snapshot.stamp,
             frame_id=ANTENNA_FRAME,
@@ -131,22 +147,6 @@ class Perception:
         self._sentences.close()
         if self._prefix:
             self._prefix.close()
-
-    def _map(self, snapshot: Snapshot, available: Mapping[str, bool]) -> None:
-        """The maps of what is available, as inputs; a reading that serves several snapshots is mapped once."""
-        new = {
-            name: reading
-            for name, reading in snapshot.readings.items()
-            if available[name] and self._mapped.get(name) != (reading, self.calibration)
-        }
-        maps = build_maps(replace(snapshot, readings=new), self.calibration, self.card.grid, self.card.camera_size)
-        for name, there in available.items():
-            if not there:
-                self._inputs[name][0] = 0.0
-                self._mapped.pop(name, None)
-            elif name in new:
-                self._inputs[name][0] = maps[name]
-                self._mapped[name] = (new[name], self.calibration)
 
     def _grow_older(self, stamp: int) -> None:
         """Ages of what is remembered, at the moment `stamp` [ns]."""

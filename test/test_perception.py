@@ -71,6 +71,34 @@ def test_what_was_there_before_does_not_linger():
     np.testing.assert_array_equal(engine.inputs["instruction"][0], SentenceEncoder().encode(""))
 
 
+def test_what_one_thread_maps_another_answers_as_if_it_had_done_both():
+    made = [snapshot(*MODALITIES, stamp=k * NANOSECONDS) for k in (1, 2, 3)]
+    ahead, engine = Perception(Parrot(), card(), None), Parrot()
+    perception = Perception(engine, card(), None)
+    mapped = [ahead.map(one) for one in made]
+    for one, its in zip(made, mapped, strict=True):
+        sensing = perception.answer(its)
+        assert sensing.stamp == one.stamp and sensing.latency_ms["maps"] >= 1000 * its.seconds > 0
+        assert [engine.inputs[name].mean() for name in MODALITIES] == [1.0, 2.0, 3.0]
+
+
+def test_a_reading_is_mapped_once_for_a_calibration():
+    perception = Perception(Parrot(), card(), None)
+    first = perception.map(old := snapshot("camera", "radar"))
+    new = Snapshot(2 * NANOSECONDS, {**snapshot("camera", stamp=2 * NANOSECONDS).readings, "radar": old.readings["radar"]})
+    second = perception.map(new)
+    assert second.maps["radar"] is first.maps["radar"] and second.maps["camera"] is not first.maps["camera"]
+    perception.calibration = "another"
+    assert perception.map(new).maps["radar"] is not second.maps["radar"]
+
+
+def test_mapped_without_a_sensor():
+    mapped = Perception(Parrot(), card(), None).map(snapshot("camera", "radar"))
+    rest = mapped.without("camera")
+    assert list(rest.maps) == list(rest.snapshot.readings) == ["radar"]
+    assert rest.without("radar") is None and set(mapped.maps) == {"camera", "radar"}
+
+
 def test_a_modality_the_model_was_not_trained_with_is_not_used():
     sensing, engine = perceive(modalities=("camera",))
     assert engine.inputs["available"].tolist() == [[1, 0, 0]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from mmsense_ros.evaluation.score import Score
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.perception import Perception
 from mmsense_ros.sensing import Sensing
-from mmsense_ros.snapshot import CAMERA, Snapshot
+from mmsense_ros.snapshot import CAMERA
 
 FILM_RATE = 30.0  #: [pictures/s]
 
@@ -100,11 +99,11 @@ class Evaluator:
             others = {name: self._opened.beside(recording.calibration) for name in ablated}
             film = stack.enter_context(Film(job.film, FILM_RATE) if job.film else nullcontext())
             picture = drawing(recording, self._opened.card)
-            for moment in ahead(recording.moments()):
-                answers.append(sensing := perception(moment.snapshot, moment.instruction))
+            for moment, mapped in ahead((moment, perception.map(moment.snapshot)) for moment in recording.moments()):
+                answers.append(sensing := perception.answer(mapped, moment.instruction))
                 for name, other in others.items():
-                    if rest := withheld(moment.snapshot, name):
-                        without[name].append(other(rest, moment.instruction))
+                    if rest := mapped.without(name):
+                        without[name].append(other.answer(rest, moment.instruction))
                 if film:
                     camera = moment.snapshot.readings.get(CAMERA)
                     film.add(picture.draw(camera.image if camera else None, sensing))
@@ -137,9 +136,3 @@ def drawing(recording: Recording, card: ModelCard) -> Overlay:
         return Overlay(card.codebook)
     pose = recording.calibration.antenna_from(info.header.frame_id)
     return Overlay(card.codebook, np.asarray(info.k, float).reshape(3, 3), pose)
-
-
-def withheld(snapshot: Snapshot, modality: str) -> Snapshot | None:
-    """The snapshot as if that sensor had not been there; None if nothing else was."""
-    readings = {name: reading for name, reading in snapshot.readings.items() if name != modality}
-    return dataclasses.replace(snapshot, readings=readings) if readings else None
