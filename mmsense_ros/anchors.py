@@ -151,8 +151,9 @@ def _candidates(output: np.ndarray, threshold: float) -> tuple[np.ndarray, np.nd
 
 def _suppress(xy: np.ndarray, apart: float) -> list[int]:
     """Indices that stay when each point removes all later ones nearer than `apart`."""
+    near = np.hypot(*(xy[:, None] - xy).transpose(2, 0, 1)) < apart
     kept: list[int] = []
-    for index in range(len(xy)):
-        if not kept or np.hypot(*(xy[kept] - xy[index]).T).min() >= apart:
+    for index, close in enumerate(near.tolist()):
+        if not any(close[other] for other in kept):
             kept.append(index)
     return kept

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from mmsense_ros.model_card import ModelCard
 from mmsense_ros.prefix import INPUTS as PREFIX_INPUTS
 from mmsense_ros.prefix import InstructionPrefix
 from mmsense_ros.sensing import BeamForecast, ModalityState, Sensing
-from mmsense_ros.sensors import build_maps
+from mmsense_ros.sensors import Mapped, build_maps
 from mmsense_ros.sentence import SentenceEncoder
 from mmsense_ros.snapshot import MODALITIES, NANOSECONDS, Reading, Snapshot
 
@@ -31,26 +30,11 @@ FORGETTING = 8.0  #: [s] after so long a silence nothing remembered is of use
 DEEPEST_LOSS = 20.0  #: [dB] off-beam side lobes and reflections keep real losses from growing beyond this
 
 
-@dataclass(frozen=True, eq=False)
-class Look:
-    """A snapshot, the vision-compatible `maps` (3, height, width) of what the model knows of it, and how many `seconds` they took."""
-
-    snapshot: Snapshot
-    maps: Mapping[str, np.ndarray]
-    seconds: float
-
-    def without(self, modality: str) -> Look | None:
-        """The same had that sensor not been there; None if no other was."""
-        maps = {name: content for name, content in self.maps.items() if name != modality}
-        readings = {name: reading for name, reading in self.snapshot.readings.items() if name != modality}
-        return replace(self, snapshot=replace(self.snapshot, readings=readings), maps=maps) if maps else None
-
-
 class Perception:
-    """The whole way from readings to calibrated answers, for one calibration. Not safe for concurrent calls, but for `look` in one
-    thread and `answer` in another.
+    """The whole way from readings to calibrated answers, for one calibration: `map`, then `answer`, or both in one call.
 
     It remembers what the last snapshots looked like, and forgets when time jumps back, stands still for long, or `forget` is called.
+    Not safe for concurrent calls, but one thread may `map` what another will `answer`.
     Raises ModelError if the engine's model has not the inputs and outputs this version knows.
     """
 
@@ -72,7 +56,7 @@ class Perception:
         self._inputs = {name: np.zeros_like(buffer) for name, buffer in engine.inputs.items()}
         self._sentences = sentences or SentenceEncoder()
         self._prefix = prefix
-        self._mapped: dict[str, tuple[Reading, Calibration, np.ndarray]] = {}  # the last look
+        self._latest: dict[str, tuple[Reading, Calibration, np.ndarray]] = {}  # maps, and what they show
         self._stamp = 0
         self.forget()
 
@@ -88,41 +72,39 @@ class Perception:
         return cls(running, card, calibration, prefix)
 
     def __call__(self, snapshot: Snapshot, instruction: str = "") -> Sensing:
-        """Answer `instruction` about `snapshot`: `look`, then `answer`."""
-        return self.answer(self.look(snapshot), instruction)
+        """Answer `instruction` about `snapshot`; raises what `map` and `answer` do."""
+        return self.answer(self.map(snapshot), instruction)
 
-    def look(self, snapshot: Snapshot) -> Look:
-        """The maps of what the model knows; a reading that serves several snapshots is mapped once.
+    def map(self, snapshot: Snapshot) -> Mapped:
+        """The maps of all that the model knows; a reading that serves several snapshots is mapped once.
 
-        Raises MMSenseError if no such reading is there, CalibrationError if one's extrinsics are missing.
+        Raises MMSenseError if no reading is there that the model knows, CalibrationError if one's extrinsics are missing.
         """
-        began = time.perf_counter()
-        known = {name: reading for name, reading in snapshot.readings.items() if name in self.card.modalities}
+        known = {name: snapshot.readings[name] for name in self.card.modalities if name in snapshot.readings}
         if not known:
             fault = f"the snapshot at {snapshot.stamp} ns holds no reading of {', '.join(self.card.modalities)}"
             raise MMSenseError(f"{fault}; check that a sensor publishes")
-        calibration, last = self.calibration, self._mapped
-        new = {name: reading for name, reading in known.items() if name not in last or last[name][:2] != (reading, calibration)}
-        made = build_maps(replace(snapshot, readings=new), calibration, self.card.grid, self.card.camera_size)
-        maps = {name: made[name] if name in new else last[name][2] for name in known}
-        self._mapped = {name: (reading, calibration, maps[name]) for name, reading in known.items()}
-        return Look(snapshot, maps, time.perf_counter() - began)
+        began, calibration = time.perf_counter(), self.calibration
+        new = {name: reading for name, reading in known.items() if self._latest.get(name, ())[:2] != (reading, calibration)}
+        maps = build_maps(replace(snapshot, readings=new), calibration, self.card.grid, self.card.camera_size)
+        self._latest |= {name: (reading, calibration, maps[name]) for name, reading in new.items()}
+        return Mapped(snapshot, {name: self._latest[name][2] for name in known}, time.perf_counter() - began)
 
-    def answer(self, look: Look, instruction: str = "") -> Sensing:
-        """Answer `instruction` about what was looked at, after the looks before; missing modalities get gate 0.
+    def answer(self, mapped: Mapped, instruction: str = "") -> Sensing:
+        """Answer `instruction` about a snapshot; missing modalities get gate 0.
 
         Raises ModelError if the instruction needs a sentence encoder that is not installed.
         """
-        began = time.perf_counter()
-        snapshot, available = look.snapshot, [name in look.maps for name in MODALITIES]
-        self._inputs["available"][0] = available
+        began, snapshot = time.perf_counter(), mapped.snapshot
+        available = [name in mapped.maps for name in MODALITIES]
         for name in MODALITIES:
-            self._inputs[name][0] = look.maps.get(name, 0.0)
+            self._inputs[name][0] = mapped.maps.get(name, 0.0)
+        self._inputs["available"][0] = available
         self._inputs["instruction"][0] = self._sentences.encode(instruction)
         if self._prefix:
             self._inputs.update(self._prefix.prefix(instruction))
         self._grow_older(snapshot.stamp)
-        mapped = time.perf_counter()
+        ready = time.perf_counter()
         outputs = self.engine.run(self._inputs)
         for name in ("memory", "memory_age"):
             self._inputs[name][...] = outputs[f"{name}_next"]
@@ -130,9 +112,8 @@ class Perception:
         answers = self._answers(outputs)
         gate = np.where(available, outputs["gate"][0], 0.0)
         gate /= gate.sum()
-        done = time.perf_counter()
-        stages = {"maps": look.seconds + mapped - began, "engine": inferred - mapped, "answers": done - inferred}
-        stages["total"] = look.seconds + done - began
+        stages = {"maps": mapped.seconds + ready - began, "engine": inferred - ready, "answers": time.perf_counter() - inferred}
+        stages["total"] = sum(stages.values())
         return Sensing(
             stamp=snapshot.stamp,
             frame_id=ANTENNA_FRAME,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -10,12 +11,20 @@ import pytest
 from mmsense_ros.evaluation.ahead import ahead
 
 
-def test_order_and_end():
+@pytest.fixture(params=[1, 2])
+def cores(request, monkeypatch):
+    """So many cores for this process."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(request.param)))
+    return request.param
+
+
+def test_order_and_end(cores):
     assert list(ahead(iter(range(100)), depth=3)) == list(range(100))
     assert list(ahead(iter(()))) == []
 
 
-def test_it_is_made_in_another_thread_before_it_is_asked_for():
+@pytest.mark.parametrize("cores", [2], indirect=True)
+def test_it_is_made_in_another_thread_before_it_is_asked_for(cores):
     made = []
 
     def items():
@@ -34,7 +43,14 @@ def test_it_is_made_in_another_thread_before_it_is_asked_for():
     assert not made[0][1].is_alive()
 
 
-def test_what_its_maker_raises():
+@pytest.mark.parametrize("cores", [1], indirect=True)
+def test_on_one_core_it_is_made_when_it_is_asked_for(cores):
+    made = []
+    got = ahead((made.append(threading.current_thread()) or k for k in range(3)))
+    assert next(got) == 0 and made == [threading.current_thread()]
+
+
+def test_what_its_maker_raises(cores):
     def items():
         yield 1
         raise ValueError("no more")

@@ -110,13 +110,27 @@ def test_nothing_installed_names_every_remedy(model, monkeypatch):
         open_engine(model)
 
 
-def test_openvino_auto_precision_is_the_truth(model):
+def test_openvino_auto_precision_is_the_truth(model, tmp_path, monkeypatch):
     ov = pytest.importorskip("openvino", reason="openvino is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     engine = open_engine(model, EngineOptions("openvino"))
     has_bf16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert engine.precision == "fp32" or (engine.precision == "bf16" and has_bf16)
     tolerance = 1e-5 if engine.precision == "fp32" else 0.1
     np.testing.assert_allclose(engine.run(feed())["product"], feed()["features"] @ WEIGHT, atol=tolerance)
+
+
+@pytest.mark.parametrize(("alike", "best"), [(True, "bf16"), (False, "fp32")])
+def test_openvino_compares_precisions_once_a_model(model, tmp_path, monkeypatch, alike, best):
+    openvino = pytest.importorskip("mmsense_ros.engine.openvino", reason="openvino is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(openvino.ov.Core, "get_property", lambda _, device, name: ["BF16"] if "CAPAB" in name else "a CPU")
+    compared: list[int] = []
+    monkeypatch.setattr(openvino, "agree", lambda *answers: compared.append(len(answers)) or alike)
+    for count, path in ((1, model), (1, model), (2, write_graph(tmp_path / "other.onnx", 2 * WEIGHT))):
+        engine = open_engine(path, EngineOptions("openvino"))
+        assert engine.precision == best and len(compared) == count
+        engine.close()
 
 
 def test_bf16_is_refused_when_it_answers_differently():

@@ -71,6 +71,34 @@ def test_what_was_there_before_does_not_linger():
     np.testing.assert_array_equal(engine.inputs["instruction"][0], SentenceEncoder().encode(""))
 
 
+def test_what_one_thread_maps_another_answers_as_if_it_had_done_both():
+    made = [snapshot(*MODALITIES, stamp=k * NANOSECONDS) for k in (1, 2, 3)]
+    ahead, engine = Perception(Parrot(), card(), None), Parrot()
+    perception = Perception(engine, card(), None)
+    mapped = [ahead.map(one) for one in made]
+    for one, its in zip(made, mapped, strict=True):
+        sensing = perception.answer(its)
+        assert sensing.stamp == one.stamp and sensing.latency_ms["maps"] >= 1000 * its.seconds > 0
+        assert [engine.inputs[name].mean() for name in MODALITIES] == [1.0, 2.0, 3.0]
+
+
+def test_a_reading_is_mapped_once_for_a_calibration():
+    perception = Perception(Parrot(), card(), None)
+    first = perception.map(old := snapshot("camera", "radar"))
+    new = Snapshot(2 * NANOSECONDS, {**snapshot("camera", stamp=2 * NANOSECONDS).readings, "radar": old.readings["radar"]})
+    second = perception.map(new)
+    assert second.maps["radar"] is first.maps["radar"] and second.maps["camera"] is not first.maps["camera"]
+    perception.calibration = "another"
+    assert perception.map(new).maps["radar"] is not second.maps["radar"]
+
+
+def test_mapped_without_a_sensor():
+    mapped = Perception(Parrot(), card(), None).map(snapshot("camera", "radar"))
+    rest = mapped.without("camera")
+    assert list(rest.maps) == list(rest.snapshot.readings) == ["radar"]
+    assert rest.without("radar") is None and set(mapped.maps) == {"camera", "radar"}
+
+
 def test_a_modality_the_model_was_not_trained_with_is_not_used():
     sensing, engine = perceive(modalities=("camera",))
     assert engine.inputs["available"].tolist() == [[1, 0, 0]]
@@ -220,32 +248,3 @@ def test_a_missing_model_is_refused(tmp_path):
 def test_softmax_and_sigmoid_do_not_overflow():
     assert softmax(np.array([1e4, 0.0], np.float32)).tolist() == [1.0, 0.0]
     assert sigmoid(-1e4) == 0.0 and sigmoid(1e4) == 1.0 and sigmoid(0.0) == 0.5
-
-
-def test_looks_taken_ahead_are_answered_as_they_were():
-    engine = Parrot()
-    here = Perception(engine, card(), None)
-    full, blind = here.look(snapshot(*MODALITIES)), here.look(snapshot("radar", "lidar", stamp=1_100_000_000))
-    assert here.answer(full, RED_BUS).stamp == 1_000_000_000 and engine.inputs["available"].tolist() == [[1, 1, 1]]
-    assert here.answer(blind).stamp == 1_100_000_000 and engine.inputs["available"].tolist() == [[0, 1, 1]]
-    assert not engine.inputs["camera"].any() and engine.inputs["lidar"].mean() == 3.0
-
-
-def test_a_look_without_a_sensor_is_one_that_never_had_it():
-    engine = Parrot()
-    here = Perception(engine, card(), None)
-    rest = here.look(snapshot("camera", "lidar")).without("lidar")
-    sensing = here.answer(rest)
-    assert engine.inputs["available"].tolist() == [[1, 0, 0]] and not engine.inputs["lidar"].any()
-    assert math.isnan(next(state for state in sensing.modalities if state.modality == "lidar").age)
-    assert rest.without("camera") is None
-
-
-def test_a_reading_that_serves_several_snapshots_is_mapped_once(monkeypatch):
-    asked, plain = [], room.build_maps
-    monkeypatch.setattr(room, "build_maps", lambda it, *rest: asked.append(set(it.readings)) or plain(it, *rest))
-    here, first = Perception(Parrot(), card(), None), snapshot(*MODALITIES)
-    later = snapshot("camera", stamp=1_100_000_000)
-    here.look(first)
-    look = here.look(Snapshot(later.stamp, first.readings | later.readings))
-    assert asked == [set(MODALITIES), {"camera"}] and set(look.maps) == set(MODALITIES)

@@ -1,4 +1,5 @@
-"""Built engines on disk: found again only by all that they depend on, written so that a crash leaves none broken.
+"""Built engines on disk, and other small things that take long to make: found again only by all that they depend on, written so that a
+crash leaves none broken.
 
 An engine is two files: `<key>.engine`, and `<key>.json` that says what it was built from and for and its SHA-256. Both are written
 beside their place, synchronized and renamed, the engine first: one without its JSON does not exist.
@@ -42,10 +43,10 @@ class Entry:
 
 
 class EngineCache:
-    """The engines in `folder`; several processes may share it."""
+    """The engines in `folder`, or what else `kind` names, in files that end so; several processes may share it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path, kind: str = "engine") -> None:
+        self.folder, self.kind = Path(folder), kind
 
     def open(self, wanted: Mapping[str, str], build: Callable[[], bytes], opens: Callable[[bytes], Opened]) -> Opened:
         """What `opens` makes of the engine made for `wanted`; it is built, and kept, if there is none that is whole and fits.
@@ -71,23 +72,23 @@ class EngineCache:
         for note in sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True):
             try:
                 said = json.loads(note.read_text())
-                path = note.with_suffix(".engine")
+                path = note.with_suffix(f".{self.kind}")
                 found.append(Entry(path, said["made"], path.stat().st_size, said["seconds"]))
             except (OSError, ValueError, KeyError, TypeError):
-                log.warning("%s is damaged, or its engine is missing; it is built anew when it is wanted", note)
+                log.warning("%s is damaged, or its %s is missing; it is built anew when it is wanted", note, self.kind)
         return found
 
     def _opened(self, wanted: Mapping[str, str], opens: Callable[[bytes], Opened]) -> Opened | None:
-        path = self.folder / f"{key(wanted)}.engine"
+        path = self.folder / f"{key(wanted)}.{self.kind}"
         try:
             plan = _read(path, wanted)
             return None if plan is None else opens(plan)
         except (UnusableEngineError, OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the engine %s cannot be used (%s); it is built anew", path, error)
+            log.warning("the %s %s cannot be used (%s); it is built anew", self.kind, path, error)
             return None
 
     def _keep(self, wanted: Mapping[str, str], plan: bytes, seconds: float) -> None:
-        path = self.folder / f"{key(wanted)}.engine"
+        path = self.folder / f"{key(wanted)}.{self.kind}"
         said = {"made": dict(wanted), "sha256": hashlib.sha256(plan).hexdigest(), "seconds": round(seconds, 2)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -98,9 +99,10 @@ class EngineCache:
                 stale.unlink(missing_ok=True)
             _write(path, plan)
             _write(path.with_suffix(".json"), json.dumps(said, indent=1).encode())
-            log.info("kept the engine as %s (%.1f MB)", path, len(plan) / 1e6)
+            log.info("kept the %s as %s (%.1f MB)", self.kind, path, len(plan) / 1e6)
         except OSError as error:
-            log.warning("the engine cannot be kept in %s (%s) and will be built again next time", self.folder, error)
+            fault = f"the {self.kind} cannot be kept in {self.folder} ({error}) and will be built again next time"
+            log.warning("%s", fault)
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[bool]:
@@ -118,7 +120,7 @@ class EngineCache:
                     waited = True
                 if time.monotonic() - said >= PATIENCE:
                     said = time.monotonic()
-                    log.info("another process builds this engine; waiting for it")
+                    log.info("another process builds this %s; waiting for it", self.kind)
                 time.sleep(0.1)
         except OSError as error:
             log.debug("no lock in %s (%s)", self.folder, error)

@@ -9,8 +9,11 @@ import numpy as np
 import openvino as ov
 
 from mmsense_ros.engine import Engine, EngineOptions
+from mmsense_ros.engine.cache import EngineCache
 from mmsense_ros.engine.int8 import int8_graph, int8_path
 from mmsense_ros.errors import EngineError, ModelError
+from mmsense_ros.model_card import sha256_of
+from mmsense_ros.share import cache_folder
 
 TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 TOLERANCE = 0.02  #: largest difference between bf16 and fp32 outputs, relative to the output's largest value
@@ -66,17 +69,28 @@ def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
             return OpenVINOEngine(core, path, options.precision, TYPES[options.precision], options)
         if "bf16" not in able and int8_path(path).is_file():
             return _rounded(core, path, options)
-        engine = OpenVINOEngine(core, path, "fp32", TYPES["fp32"], options)
+        best = _chosen(core, path, options) if "bf16" in able else "fp32"
+        engine = OpenVINOEngine(core, path, best, TYPES[best], options)
         if "bf16" in able:
-            faster = OpenVINOEngine(core, path, "bf16", TYPES["bf16"], options)
-            if agree(engine.probe(), faster.probe()):
-                engine.close()
-                faster.reason = "bf16 answers as fp32 does"
-                return faster
-            engine.reason = "fp32, as bf16 answers differently"
+            engine.reason = "bf16 answers as fp32 does" if best == "bf16" else "fp32, as bf16 answers differently"
         return engine
     except RuntimeError as error:
         raise EngineError(f"engine openvino cannot run {path} ({error}); use another engine, or export it again") from error
+
+
+def _chosen(core: ov.Core, path: Path, options: EngineOptions) -> str:
+    """ "bf16" if it answers as "fp32" does, else that; asked once a model and machine, as it takes compiling both."""
+
+    def ask() -> bytes:
+        answers = []
+        for name in ("fp32", "bf16"):
+            engine = OpenVINOEngine(core, path, name, TYPES[name], options)
+            answers.append(engine.probe())
+            engine.close()
+        return b"bf16" if agree(*answers) else b"fp32"
+
+    wanted = {"model": sha256_of(path), "openvino": ov.__version__, "cpu": core.get_property("CPU", "FULL_DEVICE_NAME")}
+    return EngineCache(cache_folder() / "precisions", "precision").open(wanted, ask, bytes.decode)
 
 
 def _rounded(core: ov.Core, path: Path, options: EngineOptions) -> OpenVINOEngine:

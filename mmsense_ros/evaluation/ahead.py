@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from queue import Full, Queue
@@ -44,7 +45,13 @@ class _Maker(Thread, Generic[T]):
 
 
 def ahead(items: Iterator[T], depth: int = 8) -> Iterator[T]:
-    """The `items`, up to `depth` of them made before they are asked for; what their maker raises is raised here."""
+    """The `items`, up to `depth` of them made before they are asked for; what their maker raises is raised here.
+
+    A process that has one core to itself makes them when they are asked for: threads would only take turns on it.
+    """
+    if len(os.sched_getaffinity(0)) == 1:
+        yield from items
+        return
     maker = _Maker(items, depth)
     with closing(maker):
         maker.start()

@@ -16,7 +16,6 @@ from mmsense_ros.evaluation.agreement import Agreement
 from mmsense_ros.evaluation.baselines import online
 from mmsense_ros.evaluation.frames import Frames
 from mmsense_ros.evaluation.highlights import SHOWN
-from mmsense_ros.evaluation.page.report import report_page
 from mmsense_ros.evaluation.processes import Spread, here
 from mmsense_ros.evaluation.report import BRIEF, figures, report_of, without_nan
 from mmsense_ros.evaluation.scenario import Plan, jobs_of
@@ -84,6 +83,8 @@ def evaluate(
             losses |= {next(iter(drop)): report["beam"]}
         report["per_modality_drop"] = {name: {key: beam[key] for key in BRIEF} for name, beam in losses.items()}
     if out is not None:
+        from mmsense_ros.evaluation.page.report import report_page  # here, as matplotlib takes a while and only pages need it
+
         page = report_page(frames, report, [shot for part in parts for shot in part.shots], parts[0].coverage)
         write(report, Path(out), frames, page)
     return report

@@ -23,8 +23,9 @@ from mmsense_ros.evaluation.highlights import Shot, take
 from mmsense_ros.evaluation.overlay import Overlay
 from mmsense_ros.evaluation.score import Score
 from mmsense_ros.model_card import ModelCard
-from mmsense_ros.perception import Look, Perception
+from mmsense_ros.perception import Perception
 from mmsense_ros.sensing import Sensing
+from mmsense_ros.sensors import Mapped
 from mmsense_ros.snapshot import CAMERA
 
 FILM_RATE = 30.0  #: [pictures/s]
@@ -100,13 +101,13 @@ class Evaluator:
             others = {name: self._opened.beside(recording.calibration) for name in ablated}
             film = stack.enter_context(Film(job.film, FILM_RATE) if job.film else nullcontext())
             picture = drawing(recording, self._opened.card)
-            for look, instruction in _looks(perception, recording.moments()):
-                answers.append(sensing := perception.answer(look, instruction))
+            for mapped, instruction in _mapped(perception, recording.moments()):
+                answers.append(sensing := perception.answer(mapped, instruction))
                 for name, other in others.items():
-                    if rest := look.without(name):
+                    if rest := mapped.without(name):
                         without[name].append(other.answer(rest, instruction))
                 if film:
-                    camera = look.snapshot.readings.get(CAMERA)
+                    camera = mapped.snapshot.readings.get(CAMERA)
                     film.add(picture.draw(camera.image if camera else None, sensing))
                 answered(sensing)
             if not answers:
@@ -123,7 +124,7 @@ class Evaluator:
         """What is answered about the very readings, and to the instructions, that `results` answered one after another."""
         with self._plan.open(job) as recording:
             perception = self._opened.beside(recording.calibration)
-            return [perception.answer(*asked) for asked in _looks(perception, recording.answered(results))]
+            return [perception.answer(*asked) for asked in _mapped(perception, recording.answered(results))]
 
     def close(self) -> None:
         """Free the model."""
@@ -136,9 +137,9 @@ class Evaluator:
         self.close()
 
 
-def _looks(perception: Perception, moments: Iterator[Moment]) -> Iterator[tuple[Look, str]]:
+def _mapped(perception: Perception, moments: Iterator[Moment]) -> Iterator[tuple[Mapped, str]]:
     """What the moments show and what is asked about it, read and mapped by a thread while the engine is busy with those before."""
-    return ahead((perception.look(moment.snapshot), moment.instruction) for moment in moments)
+    return ahead((perception.map(moment.snapshot), moment.instruction) for moment in moments)
 
 
 def drawing(recording: Recording, card: ModelCard) -> Overlay:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from mmsense_ros.calibration import Calibration
@@ -10,6 +13,22 @@ from mmsense_ros.sensors.grid import PolarGrid
 from mmsense_ros.sensors.lidar import lidar_map
 from mmsense_ros.sensors.radar import radar_map
 from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR, Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """A snapshot with the `maps` of its readings, as far as the model knows their modalities; making them took `seconds`."""
+
+    snapshot: Snapshot
+    maps: Mapping[str, np.ndarray]
+    seconds: float = 0.0
+
+    def without(self, modality: str) -> Mapped | None:
+        """The same as if that sensor had not been there; None if nothing else was that the model knows."""
+        readings, maps = (
+            {name: value for name, value in there.items() if name != modality} for there in (self.snapshot.readings, self.maps)
+        )
+        return replace(self, snapshot=replace(self.snapshot, readings=readings), maps=maps) if maps else None
 
 
 def build_maps(

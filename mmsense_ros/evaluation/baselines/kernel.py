@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import softmax
 
 SOFTNESS = 0.5  #: [dB] a beam this much weaker than another counts e times less as a target; the training recipe's default
@@ -40,6 +39,8 @@ def learn(features: np.ndarray, power: np.ndarray, drive: np.ndarray, start: tup
     """The kernel whose bandwidths, `start` (F,) at first, make the best beams likeliest under the other drive-bys."""
     if not start:
         return Kernel(features, power, drive, np.empty(0))
+    from scipy.optimize import minimize  # here, as it takes a while and most evaluations learn nothing
+
     asked = slice(None, None, _EVERY)
     apart = squares(features[asked], features)
     strange = drive[asked, None] != drive
