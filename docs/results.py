@@ -1,4 +1,4 @@
-"""Makes the tables of docs/results.md: `python docs/results.py bar|versus|ablations|sensors|instructions|fewshot|real`.
+"""Makes the tables of docs/results.md: `python docs/results.py bar|losses|versus|ablations|sensors|instructions|fewshot|real`.
 
 Each prints its table and puts it in its place in docs/results.md: mean and standard deviation over three seeds, which are thirds of
 the recipe's test streets (unseen layouts). Models that a table needs are trained by variants of one recipe, with the same data and as
@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from results_bench import ABLATIONS, FULL, NEAR, RUNS, SEEDS, SHIPPED, Bench, Figures, part
+from results_losses import COLUMNS as LOST
+from results_losses import losses as lost
 from results_oracles import oracles
 from results_words import ROWS, Edit, several
 from tables import BEAM, Columns, markdown, place
@@ -94,6 +96,11 @@ def bar(bench: Bench) -> str:
     return "\n".join(
         [*lines, f"| parameters (10^6) | <= 10 | {parameters / 1e6:.2f} |", f"| GFLOP a snapshot | <= 3 | {flops / 1e9:.2f} |"]
     )
+
+
+def losses(bench: Bench) -> str:
+    """Where the model's beams are lost."""
+    return markdown("terminals", lost(bench), LOST)
 
 
 def versus(bench: Bench) -> str:
@@ -177,7 +184,7 @@ def real(bench: Bench) -> str:
     return table()
 
 
-COMMANDS = {command.__name__: command for command in (bar, versus, ablations, sensors, instructions, fewshot, real)}
+COMMANDS = {command.__name__: command for command in (bar, losses, versus, ablations, sensors, instructions, fewshot, real)}
 
 
 def prepare_runs(bench: Bench, names: list[str]) -> None:

@@ -28,7 +28,7 @@ from mmsense_ros.tasks import load_tasks
 from mmsense_ros.training.calibrate import probabilities
 from mmsense_ros.training.dataset import Sampler
 from mmsense_ros.training.prepare import prepare, prepared_folders
-from mmsense_ros.training.recipe import load_recipe
+from mmsense_ros.training.recipe import Recipe, load_recipe
 from mmsense_ros.training.score import TERMINAL, Answers, answers, detection, figures
 from mmsense_ros.training.shards import CENTRE, LABEL, SEEN, Prepared, write_shard
 from mmsense_ros.training.train import train
@@ -115,17 +115,21 @@ class Bench:
 
         return kept(self.out / name / f"{case}.json", make, weights)
 
-    def _scored(self, model: MMSense, card: ModelCard, data: Prepared, recipe: Any) -> Figures:
-        texts = sorted({phrase.decode() for phrase in np.unique(data.phrases)})
-        table = embedded(texts, self.encode, self.cache)
-        sentences = SimpleNamespace(table=table, plain={text: row for row, text in enumerate(texts)})
+    def _scored(self, model: MMSense, card: ModelCard, data: Prepared, recipe: Recipe) -> Figures:
         cells: list[np.ndarray] = []
         with model.register_forward_hook(lambda *call: cells.append(call[-1]["grounding"].argmax(dim=2).numpy())):
-            answered = answers(model, Sampler(data, recipe, card.anchors, sentences))
+            answered = answers(model, self.sampler(data, card, recipe))
         scored = figures(answered, card.object_threshold, card.person_threshold)
         if set(TERMINAL) & set(model.branches):
             scored["pointed"] = pointed(np.concatenate(cells), data, card.anchors)
         return scored | sets(answered, card) | nearby(answered, card)
+
+    def sampler(self, data: Prepared, card: ModelCard, recipe: Recipe | None = None) -> Sampler:
+        """Plain batches of `data`, instructions in the words that are theirs."""
+        texts = sorted({phrase.decode() for phrase in np.unique(data.phrases)})
+        table = embedded(texts, self.encode, self.cache)
+        sentences = SimpleNamespace(table=table, plain={text: row for row, text in enumerate(texts)})
+        return Sampler(data, recipe or self.base, card.anchors, sentences)
 
     def streets(self, few: int | None = None, **data: Any) -> list[Prepared]:
         """The test streets, an equal part a seed (the first `few` of it), simulated anew with `data` changed if there is any."""
@@ -172,10 +176,15 @@ def part(data: Prepared, rows: np.ndarray) -> Prepared:
 def pointed(cells: np.ndarray, data: Prepared, grid: AnchorGrid) -> float:
     """How often the vehicle nearest to the cell that the pointer finds likeliest, `cells` (N, K), is the one with the terminal."""
     row, slot = np.nonzero(data.served & (data.terminals >= 0))
-    place = grid.place(cells[row, slot], np.zeros((len(row), 2)))
+    return float(np.mean(pointed_at(cells[row, slot], row, data, grid) == data.terminals[row, slot]))
+
+
+def pointed_at(cells: np.ndarray, row: np.ndarray, data: Prepared, grid: AnchorGrid) -> np.ndarray:
+    """Slots (T,) of the vehicles nearest to `cells` (T,) of the snapshots `row` (T,)."""
+    place = grid.place(cells, np.zeros((len(row), 2)))
     away = np.linalg.norm(data.objects[row][:, :, CENTRE][..., :2] - place[:, None], axis=2)
     away[np.isnan(data.objects[row][..., LABEL])] = np.inf
-    return float(np.mean(away.argmin(axis=1) == data.terminals[row, slot]))
+    return away.argmin(axis=1)
 
 
 def sets(answered: Answers, card: ModelCard) -> Figures:
