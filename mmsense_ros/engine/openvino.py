@@ -69,7 +69,7 @@ def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
             return OpenVINOEngine(core, path, options.precision, TYPES[options.precision], options)
         if "bf16" not in able and int8_path(path).is_file():
             return _rounded(core, path, options)
-        best = _chosen(core, path, options) if "bf16" in able else "fp32"
+        best = _chosen(core, able, path, options) if "bf16" in able else "fp32"
         engine = OpenVINOEngine(core, path, best, TYPES[best], options)
         if "bf16" in able:
             engine.reason = "bf16 answers as fp32 does" if best == "bf16" else "fp32, as bf16 answers differently"
@@ -78,7 +78,7 @@ def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
         raise EngineError(f"engine openvino cannot run {path} ({error}); use another engine, or export it again") from error
 
 
-def _chosen(core: ov.Core, path: Path, options: EngineOptions) -> str:
+def _chosen(core: ov.Core, able: set[str], path: Path, options: EngineOptions) -> str:
     """ "bf16" if it answers as "fp32" does, else that; asked once a model and machine, as it takes compiling both."""
 
     def ask() -> bytes:
@@ -89,7 +89,8 @@ def _chosen(core: ov.Core, path: Path, options: EngineOptions) -> str:
             engine.close()
         return b"bf16" if agree(*answers) else b"fp32"
 
-    wanted = {"model": sha256_of(path), "openvino": ov.__version__, "cpu": core.get_property("CPU", "FULL_DEVICE_NAME")}
+    cpu = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}: {', '.join(sorted(able))}"
+    wanted = {"model": sha256_of(path), "openvino": ov.__version__, "cpu": cpu}
     return EngineCache(cache_folder() / "precisions", "precision").open(wanted, ask, bytes.decode)
 
 
