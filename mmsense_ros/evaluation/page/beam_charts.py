@@ -171,7 +171,7 @@ LOSS = Chart(
 )
 CONFUSION = Chart(
     "Beam confusion",
-    "Each row is a beam that was best and shows which were taken instead; right answers lie on the red diagonal.",
+    "Each row is a beam that was best and shows which were taken instead; right answers lie on the diagonal.",
     _draw_confusion,
     _no_power,
 )
