@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from mmsense_ros.engine import Engine, EngineOptions, open_engine
-from mmsense_ros.engine.cache import EngineCache
 from mmsense_ros.errors import ModelError
 from mmsense_ros.share import cache_folder
 
@@ -39,7 +38,7 @@ class SentenceEncoder:
     """all-MiniLM-L6-v2, run by the engines of this package. Known instructions come from a table, without the encoder.
 
     `threads` 0 leaves their number to the engine; with `table` None no instruction is known. Nothing is loaded before the first text
-    that is neither in the table nor in the user's cache folder, where embeddings are kept. Not safe for concurrent calls.
+    that is not in the table. Not safe for concurrent calls.
     """
 
     def __init__(self, threads: int = 0, table: Path | None = TABLE) -> None:
@@ -68,17 +67,11 @@ class SentenceEncoder:
 
     def _embed(self, text: str) -> np.ndarray:
         try:
-            embedding = self._known[text].astype(np.float32) if text in self._known else self._kept(text)
+            embedding = self._known[text].astype(np.float32) if text in self._known else self._run(text)
         except ImportError as error:
             raise _not_installed(text, error) from error
         embedding.flags.writeable = False
         return embedding
-
-    def _kept(self, text: str) -> np.ndarray:
-        """From the cache folder, or embedded and kept there: opening the encoder takes most of a second."""
-        wanted = {"encoder": f"{PACKAGE} {version(PACKAGE)}", "graph": str(_GRAPH), "tokens": str(TOKENS), "text": text}
-        cache = EngineCache(cache_folder() / "sentences", "sentence")
-        return cache.open(wanted, lambda: self._run(text).tobytes(), lambda kept: np.frombuffer(kept, np.float32).copy())
 
     def _run(self, text: str) -> np.ndarray:
         tokens = self._tokenizer.encode(text)
