@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from mmsense_ros.anchors import ACTIVITIES, AnchorGrid
-from mmsense_ros.training.score import Answers, activity_accuracy, figures
+from mmsense_ros.sensing import SensedPerson
+from mmsense_ros.training.score import Answers, activity_accuracy, detection, figures
 from mmsense_ros.training.shards import ACTIVITY, OBJECT_FIELDS, PERSON_FIELDS, PERSON_SEEN, PLACE
 
 
@@ -53,3 +54,12 @@ def test_activities_are_judged_where_people_are() -> None:
     (right, wrong), _ = grid.locate(np.array([[10.0, 0.1], [30.0, 0.1]]))
     output[0, right, 1] = output[0, wrong, 3] = 5.0
     assert activity_accuracy(output, truth, grid) == 0.5
+
+
+def test_figures_are_plain_numbers_which_a_checkpoint_may_hold() -> None:
+    truth = np.full((1, 24, PERSON_FIELDS), np.nan)
+    truth[0, 0, ACTIVITY], truth[0, 0, PLACE], truth[0, 0, PERSON_SEEN] = 1, (10.0, 0.1, 0.0), 1
+    found = SensedPerson(position=(10.2, 0.1, 0.0), activity=ACTIVITIES[1], activity_probability=0.9, score=0.8)
+    result = detection([[found]], truth)
+    assert result["label_acc"] == result["recall"] == 1
+    assert {type(value) for value in result.values()} == {float}

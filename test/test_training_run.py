@@ -16,6 +16,7 @@ from small_streets import stand_in, write_recipe
 
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.training import train as training
+from mmsense_ros.training.recipe import load_recipe
 from mmsense_ros.training.train import train
 
 
@@ -78,3 +79,12 @@ def test_a_start_learns_on_and_what_is_frozen_does_not(tmp_path: Path) -> None:
     weights = [name for name in first if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
     learned = {name.split(".")[0] for name in weights if not torch.equal(first[name], second[name])}
     assert "branches" in learned and not learned & {"tokenizers", "backbone"}
+
+
+@pytest.mark.parametrize(("able", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_processor_without_bf16_does_not_have_to_emulate_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool, precision: str
+) -> None:
+    monkeypatch.setattr(training, "has_bf16", lambda device: able)
+    recipe = load_recipe(write_recipe(tmp_path))
+    assert training._trainer(recipe, training.Rounds(recipe, tmp_path), tmp_path).precision == precision

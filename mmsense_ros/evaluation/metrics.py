@@ -87,7 +87,7 @@ def match(found: np.ndarray, true: np.ndarray, reach: float = MATCH_DISTANCE) ->
 
 def ratio(part: float, whole: float) -> float:
     """part / whole, NaN if there is nothing to divide by."""
-    return part / whole if whole else float("nan")
+    return float(part / whole) if whole else float("nan")
 
 
 def percentiles(samples: Sequence[float]) -> dict[str, float]:

@@ -34,6 +34,7 @@ from mmsense_ros.tasks import load_tasks
 from mmsense_ros.training.calibrate import calibrate
 from mmsense_ros.training.dataset import Batch, Sampler
 from mmsense_ros.training.learner import LOG_EVERY, Learner
+from mmsense_ros.training.precision import has_bf16
 from mmsense_ros.training.prepare import prepare, prepared_folders
 from mmsense_ros.training.recipe import Recipe, load_recipe
 from mmsense_ros.training.score import answers, figures
@@ -80,12 +81,13 @@ def train(config_path: Path, out: Path, export: bool = True) -> ModelCard:
 def _trainer(recipe: Recipe, rounds: Rounds, out: Path) -> lightning.Trainer:
     """One process here, or what torchrun's environment says; GPUs where every process of this node has one."""
     world, local = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    device = "cuda" if torch.cuda.device_count() >= local else "cpu"
     return lightning.Trainer(
-        accelerator="cuda" if torch.cuda.device_count() >= local else "cpu",
+        accelerator=device,
         devices=local,
         num_nodes=world // local,
         strategy=DDPStrategy(find_unused_parameters=True, timeout=PATIENCE) if world > 1 else "auto",
-        precision="bf16-mixed",
+        precision="bf16-mixed" if has_bf16(device) else "32-true",
         max_epochs=recipe.rounds,
         callbacks=[rounds, RichProgressBar(refresh_rate=LOG_EVERY)],
         logger=TensorBoardLogger(out, name="tensorboard", version=""),
