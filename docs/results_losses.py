@@ -11,6 +11,7 @@ from mmsense_ros.codebook import Codebook
 from mmsense_ros.model.mmsense import load_model
 from mmsense_ros.model.pointer import KINDS, Pointed
 from mmsense_ros.training.dataset import Sampler
+from mmsense_ros.training.precision import has_bf16
 from mmsense_ros.training.score import beam_figures
 from mmsense_ros.training.shards import CENTRE, COLOUR, LABEL, SEEN
 
@@ -39,12 +40,16 @@ def _of(model: torch.nn.Module, sampler: Sampler) -> dict[str, Figures]:
     with model.pointer.register_forward_hook(lambda *call: heard.append(call[-1])):
         for street in np.unique(data.street):
             rows, batch = sampler.street(street)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16("cpu")):
                 outputs = model(*batch.inputs())
             seen = heard.pop()
             snapshot, slot = (torch.from_numpy(place) for place in np.nonzero(data.served[rows] & (data.terminals[rows] >= 0)))
             cell = batch.targets.cell[snapshot, slot].clamp(min=0)
-            parts = outputs["beam"][snapshot, slot, 0], seen.match[snapshot, slot].argmax(dim=1), seen.rays[snapshot, 0, cell]
+            parts = (
+                outputs["beam"][snapshot, slot, 0],
+                seen.match[snapshot, slot].argmax(dim=1),
+                seen.rays.of(snapshot, cell)[:, 0],
+            )
             there = outputs["objects"][snapshot, cell, 1 : 1 + sum(KINDS)].split(KINDS, dim=1)
             kinds = torch.stack([logits.argmax(dim=1) for logits in there], dim=1)
             found.append((rows[snapshot], slot.numpy(), *(part.numpy() for part in (*parts, kinds))))

@@ -19,8 +19,10 @@ from mmsense_ros.sensing import SensedObject, SensedPerson
 
 OBJECT_LABELS = ("car", "van", "bus", "truck")
 COLOURS = ("red", "blue", "green", "white", "black", "yellow")
+LANES = ("near", "middle", "far", "parked")
+ORDERS = ("leftmost", "second from the left", "third from the left", "fourth from the left", "rightmost")  #: places among likes
 ACTIVITIES = ("stand", "walk", "run", "wave")
-UNKNOWN = -1  #: index of a label, colour or activity that nobody recorded
+UNKNOWN = -1  #: index of a label, colour, lane or activity that nobody recorded
 
 OBJECT_CHANNELS = 1 + len(OBJECT_LABELS) + len(COLOURS) + 10
 PEOPLE_CHANNELS = 1 + 3

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import torch
 from torch import Tensor, nn
 
 from mmsense_ros.model.memory import SLOTS
 from mmsense_ros.model.mmsense import MMSense, ModelConfig
+from mmsense_ros.model.pointer import Rays
 from mmsense_ros.model.tokenizers import EMBEDDING
 from mmsense_ros.tasks import load_tasks
 
@@ -46,3 +49,19 @@ def told(*seeds: int) -> Tensor:
 def nothing_remembered(count: int = 1) -> tuple[Tensor, Tensor]:
     """`earlier` and `ages` of snapshots without a past."""
     return torch.zeros(count, SLOTS, dtype=torch.int64), -torch.ones(count, SLOTS)
+
+
+def cut_off(outputs: dict[str, Tensor | Rays]) -> dict[str, Tensor | Rays]:
+    """The same outputs, cut off from the model that gave them: each gathers its own gradient."""
+    return {
+        name: Rays(*(getattr(output, part.name).detach().requires_grad_() for part in fields(output)))
+        if isinstance(output, Rays)
+        else output.detach().requires_grad_()
+        for name, output in outputs.items()
+    }
+
+
+def heard(outputs: dict[str, Tensor | Rays]) -> set[str]:
+    """Those of the outputs that a loss went back to."""
+    gradients = {name: (output.weight if isinstance(output, Rays) else output).grad for name, output in outputs.items()}
+    return {name for name, gradient in gradients.items() if gradient is not None and gradient.any()}

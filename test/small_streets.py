@@ -37,7 +37,7 @@ def street(path: Path, number: int, seed: int, data: Data) -> None:
     """A snapshot a second of one moving bus, the terminal, and of one person, both in the same place."""
     rng = np.random.default_rng(seed)
     arrays = layout(data.snapshots, data)
-    arrays["street"][:] = number
+    arrays["street"][:], arrays["facade"][:] = number, (0.1, 30.0)
     arrays["time"][:] = np.arange(data.snapshots)
     for row in range(data.snapshots):
         beam, ring = rng.integers(6, 58), rng.integers(20, 110)
@@ -45,10 +45,17 @@ def street(path: Path, number: int, seed: int, data: Data) -> None:
         azimuth, distance = np.pi / 4 * (1 - (beam + 0.5) / 32), (ring + 0.5) / 2
         place = (distance * np.cos(azimuth), distance * np.sin(azimuth), 0.8)
         vehicle = SimpleNamespace(
-            label="bus", colour="red", position=place, velocity=(0, 8, 0), size=(11, 2.5, 3), yaw=1.5, visible=True
+            label="bus",
+            colour="red",
+            lane="near",
+            position=place,
+            velocity=(0, 8, 0),
+            size=(11, 2.5, 3),
+            yaw=1.5,
+            visible=True,
         )
         arrays["objects"][row, 0] = vehicle_row(vehicle)
-        arrays["people"][row, 0] = person_row(SimpleNamespace(activity="run", position=place, visible=True))
+        arrays["people"][row, 0] = person_row(SimpleNamespace(activity="run", position=place, velocity=(0, 3, 0), visible=True))
         arrays["power"][row] = np.maximum(-0.3 * (np.arange(64) - beam) ** 2, -20)
         arrays["blocked"][row] = row % 2
         arrays["pathloss"][row] = 90

@@ -22,7 +22,7 @@ SHAPES = {
     "people": (2, 512, 4),
     "activity": (2, 512, 4),
     "grounding": (2, 3, 512),
-    "asked": (2, 3, 12),
+    "asked": (2, 3, 23),
     "motion": (2, 2, 16, 32),
 }
 
@@ -43,11 +43,15 @@ def test_the_seven_tasks_have_the_documented_shapes(model: MMSense) -> None:
     assert all(output.dtype == torch.float32 and output.isfinite().all() for output in outputs.values())
 
 
-def test_training_hears_also_of_rays_and_of_what_the_memory_tells() -> None:
+def test_training_hears_also_of_rays_of_the_street_and_of_what_the_memory_tells() -> None:
     outputs = answers(small().train())
+    rays = outputs.pop("rays")
+    assert rays.centre.shape == rays.width.shape == rays.weight.shape == (2, 512, 2, 3)
     assert {name: tuple(outputs[name].shape) for name in outputs.keys() - SHAPES.keys()} == {
-        "rays": (2, 2, 512, 64),
-        "told": (2, 10, 16, 32),
+        "told": (2, 12, 16, 32),
+        "facade": (2, 19, 20),
+        "lanes": (2, 4, 16, 32),
+        "place": (2, 2, 16, 32),
     }
 
 

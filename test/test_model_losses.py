@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="the model needs the extra `train`")
 
-from small_model import TASKS, maps, nothing_remembered, small, told
+from small_model import TASKS, cut_off, heard, maps, nothing_remembered, small, told
 from torch import Tensor
 
-from mmsense_ros.anchors import OBJECT_BOX
+from mmsense_ros.anchors import LANES, OBJECT_BOX
+from mmsense_ros.model.cells import MOTION_UNIT
 from mmsense_ros.model.heads import UNFORESEEN
 from mmsense_ros.model.losses import (
     CellTargets,
@@ -20,13 +22,15 @@ from mmsense_ros.model.losses import (
     asked_loss,
     beam_loss,
     cell_loss,
+    facade_loss,
     grounding_loss,
     motion_loss,
     rays_loss,
     told_loss,
+    vehicles_loss,
 )
-from mmsense_ros.model.memory import MOTION_UNIT
-from mmsense_ros.model.pointer import KINDS
+from mmsense_ros.model.pointer import ASKED, KINDS, RAYS, Rays
+from mmsense_ros.model.street import ANGLES, DISTANCES, grid_shares
 from mmsense_ros.model.tokenizers import CELLS
 
 SEEN, HIDDEN, EMPTY = 40, 300, 200  #: cells
@@ -42,7 +46,7 @@ def things(kinds: int, channels: int) -> CellTargets:
         batch=torch.tensor([0, 0]),
         cell=torch.tensor([SEEN, HIDDEN]),
         seen=torch.tensor([True, False]),
-        kind=torch.tensor([[2, 5], [1, 0]])[:, :kinds],
+        kind=torch.tensor([[2, 5, 3], [1, 0, 2]])[:, :kinds],
         box=torch.ones(2, channels),
         motion=torch.tensor([[4.0, 0.0], [0.0, -8.0]]),
     )
@@ -56,8 +60,9 @@ def truth() -> Targets:
         pathloss=torch.full((1, 4), 90.0),
         served=torch.tensor([[True, True, True, False]]),
         cell=torch.tensor([[SEEN, HIDDEN, -1, -1]]),
-        asked=torch.tensor([[[2, 5], [1, 0], [4, 6], [0, 0]]]),
-        objects=things(2, 10),
+        asked=torch.tensor([[[2, 5, 1, 0], [1, 0, 4, 5], [4, 6, 4, 5], [0, 0, 0, 0]]]),
+        facade=torch.tensor([[0.1, 30.0]]),
+        objects=things(3, 10),
         people=things(1, 3),
         traffic=torch.tensor([[1.0, 1.0, 0.0, 0.0]]),
     )
@@ -93,20 +98,19 @@ def test_equal_weights_do_not_learn() -> None:
 @pytest.mark.parametrize("names", [("beam",), ("blockage", "pathloss"), ("objects", "traffic"), ("activity",)])
 def test_any_tasks_can_be_learned_alone(names: tuple[str, ...]) -> None:
     tasks = tuple(task for task in TASKS if task.name in names)
-    outputs = {name: output.detach().requires_grad_() for name, output in says().items()}
+    outputs = cut_off(says())
     total, losses = UncertaintyLoss(tasks, 0.5, {})(outputs, truth())
     assert set(losses) == set(names) and total.isfinite()
     total.backward()
-    heard = {name for name, output in outputs.items() if output.grad is not None and output.grad.any()}
     link = {"grounding", "asked", "rays"} if {"beam", "blockage", "pathloss"} & set(names) else set()
-    assert heard == {*names, "motion", "told", *link}
+    assert heard(outputs) == {*names, "motion", "told", "facade", "lanes", "place", *link}
 
 
 def test_what_no_terminal_asks_is_no_fault() -> None:
-    joint, outputs = UncertaintyLoss(TASKS, 0.5, {}), {name: output.detach() for name, output in says().items()}
+    joint, outputs = UncertaintyLoss(TASKS, 0.5, {}), says()
     before, _ = joint(outputs, truth())
     for name in ("beam", "blockage", "pathloss", "grounding", "asked"):
-        outputs[name] = outputs[name].clone()
+        outputs[name] = outputs[name].detach().clone()
         outputs[name][:, 3] += torch.randn_like(outputs[name][:, 3])
     assert joint(outputs, truth())[0] == before
     outputs["beam"][:, 2, :, 20] += 1
@@ -131,21 +135,57 @@ def test_the_pointer_learns_of_hidden_terminals_too() -> None:
 
 
 def test_rays_learn_at_the_true_cell() -> None:
-    rays = torch.full((1, 2, 512, 64), 1 / 64, requires_grad=True)
+    centre = torch.full((1, 512, 2, RAYS), 32.0, requires_grad=True)
+    rays = Rays(centre, torch.full((1, 512, 2, RAYS), 1e4), torch.zeros(1, 512, 2, RAYS))
     loss = rays_loss(rays, truth(), 0.5)
-    assert loss.item() == pytest.approx(-math.log(1 / 64 + UNFORESEEN), rel=1e-5)
-    loss.backward()
-    assert torch.nonzero(rays.grad[0, 0].any(dim=1))[:, 0].tolist() == [SEEN, HIDDEN]
-    assert rays.grad[0, 1, SEEN].argmin() == 20
+    assert loss.item() == pytest.approx(-math.log(1 / 64 + UNFORESEEN), rel=1e-5), "rays of any width point everywhere"
+    rays.width.fill_(8.0)
+    rays_loss(rays, truth(), 0.5).backward()
+    assert torch.nonzero(centre.grad[0].any(dim=2).any(dim=1))[:, 0].tolist() == [SEEN, HIDDEN]
+    assert (centre.grad[0, [SEEN, HIDDEN]] > 0).all(), "the best beam is to the left of them all"
 
 
-def test_words_are_understood_when_class_and_colour_are() -> None:
-    logits = torch.zeros(1, 4, sum(KINDS) + 2)
+def test_words_are_understood_when_all_that_they_name_is() -> None:
+    logits = torch.zeros(1, 4, sum(ASKED) + len(ASKED))
     unsure = asked_loss({"asked": logits}, truth()).item()
-    assert unsure == pytest.approx(math.log(KINDS[0] + 1) + math.log(KINDS[1] + 1), rel=1e-5)
-    for slot, (label, colour) in enumerate(truth().asked[0, :3].tolist()):
-        logits[0, slot, label] = logits[0, slot, KINDS[0] + 1 + colour] = 20.0
+    assert unsure == pytest.approx(sum(math.log(kinds + 1) for kinds in ASKED), rel=1e-5)
+    for slot, named in enumerate(truth().asked[0, :3].tolist()):
+        for place, (value, before) in enumerate(zip(named, accumulate((0, *ASKED[:-1])), strict=True)):
+            logits[0, slot, before + place + value] = 20.0
     assert asked_loss({"asked": logits}, truth()) < 1e-3
+
+
+def test_the_facade_is_learned_where_it_is_known() -> None:
+    score = torch.zeros(2, len(ANGLES), len(DISTANCES), requires_grad=True)
+    known = torch.tensor([[0.1, 30.0], [math.nan, 30.0]])
+    facade_loss(score, known).backward()
+    assert score.grad[0].any() and not score.grad[1].any()
+    learned = (grid_shares(*known[:1].unbind(dim=1)) + 1e-9).log()
+    assert facade_loss(learned, known[:1]) < facade_loss(learned.roll(1, 1), known[:1]) - 1
+    assert facade_loss(score[1:], known[1:]) == 0
+
+
+def test_lanes_and_places_are_learned_of_hidden_vehicles_too() -> None:
+    lanes, place = (torch.zeros(1, count, *CELLS, requires_grad=True) for count in (len(LANES), 2))
+    targets = things(3, 10)
+    vehicles_loss(lanes, place, targets).backward()
+    assert torch.nonzero(lanes.grad.flatten(2)[0].any(dim=0))[:, 0].tolist() == [SEEN, HIDDEN]
+    assert lanes.grad.flatten(2)[0, :, SEEN].argmin() == 3 and lanes.grad.flatten(2)[0, :, HIDDEN].argmin() == 2
+    told = place.grad.flatten(2)[0].any(dim=0)
+    around = {cell + 32 * row + column for cell in (SEEN, HIDDEN) for row in (-1, 0, 1) for column in (-1, 0, 1)}
+    # Both vehicles are a cell beyond the middles of their own: the next cells diagonally are where they are already.
+    assert set(torch.nonzero(told)[:, 0].tolist()) == around - {SEEN + 33, HIDDEN + 33}
+
+
+def test_a_cell_between_two_vehicles_tells_of_the_nearer_one() -> None:
+    targets = things(3, 10)
+    targets.cell, targets.box = torch.tensor([SEEN, SEEN + 2]), torch.zeros(2, 10)
+    targets.box[0, 1], targets.box[1, 1] = 0.4, 0.1  # 0.6 columns to the left of the cell between, and 1.1 to its right
+    lanes, place = torch.zeros(1, len(LANES), *CELLS), torch.zeros(1, 2, *CELLS)
+    place.flatten(2)[0, 1, SEEN + 1] = -0.6
+    right = vehicles_loss(lanes, place, targets)
+    place.flatten(2)[0, 1, SEEN + 1] = 1.1
+    assert vehicles_loss(lanes, place, targets) > right
 
 
 def test_cells_come_right_one_thing_after_another() -> None:
@@ -173,13 +213,15 @@ def test_a_hidden_thing_counts_for_what_alone() -> None:
 
 
 def test_an_entry_tells_of_what_is_in_sight() -> None:
-    told = torch.zeros(1, sum(KINDS), *CELLS, requires_grad=True)
-    loss = told_loss(told, things(2, 10))
-    assert loss.item() == pytest.approx(math.log(KINDS[0]) + math.log(KINDS[1]), rel=1e-5)
+    told, people = torch.zeros(1, sum(KINDS) + 2, *CELLS, requires_grad=True), things(1, 3)
+    people.cell = people.cell + 1
+    loss = told_loss(told, things(2, 10), people)
+    assert loss.item() == pytest.approx(math.log(KINDS[0]) + math.log(KINDS[1]) + 4 * 0.95, rel=1e-5)
     loss.backward()
     gradient = told.grad[0].flatten(1)
-    assert torch.nonzero(gradient.any(dim=0))[:, 0].tolist() == [SEEN]
-    assert gradient[:4, SEEN].argmin() == 2 and gradient[4:, SEEN].argmin() == 5
+    assert torch.nonzero(gradient.any(dim=0))[:, 0].tolist() == [SEEN, SEEN + 1]
+    assert gradient[:4, SEEN].argmin() == 2 and gradient[4:-2, SEEN].argmin() == 5
+    assert not gradient[:-2, SEEN + 1].any() and (gradient[-2:, [SEEN, SEEN + 1]] < 0).all()
 
 
 def test_motion_is_learned_of_hidden_things_too_and_empty_cells_stand_still() -> None:
@@ -193,3 +235,8 @@ def test_motion_is_learned_of_hidden_things_too_and_empty_cells_stand_still() ->
     assert motion_loss(motion, targets).item() == 0
     at[0, EMPTY] = MOTION_UNIT
     assert motion_loss(motion, targets).item() == pytest.approx(1 / (2 * 510), rel=1e-5)
+    people = things(1, 3)
+    people.heat, people.cell, people.motion = people.heat.roll(1), people.cell + 1, people.motion * math.nan
+    people.motion[0] = torch.tensor([0.0, 4.0])
+    at[0, EMPTY] = 0
+    assert motion_loss(motion, targets, people).item() == pytest.approx(0.95 / 2, rel=1e-5), "one's pace is not known"

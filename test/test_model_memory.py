@@ -118,6 +118,23 @@ def test_what_has_moved_is_remembered_where_it_must_be_by_now(model: MMSense) ->
 
 
 @torch.no_grad()
+def test_what_a_vehicle_looked_like_is_known_where_it_must_be_by_now() -> None:
+    memory, cells = small().memory, torch.zeros(1, CELL_CHANNELS, *CELLS)
+    memory.trust.weight.zero_()
+    memory.trust.bias.copy_(torch.tensor([30.0, 0.0, -30.0, -30.0]))
+    moving = entry((5, 10, 1.0, 0.0, 2.0))
+
+    def added(*ages: float) -> torch.Tensor:
+        """What a vehicle tells, beyond what emptiness does, in units of what an entry of it tells."""
+        told, nothing = (memory(cells, made, torch.tensor([ages])).kinds[0, 3] for made in (moving, entry()))
+        return (told - nothing) / memory.tell.weight[3].sum()
+
+    once, again = added(1.0, -1.0, -1.0, -1.0), added(1.0, 1.0, 1.0, 1.0)
+    assert torch.nonzero(once.abs() > 1e-4).tolist() == [[5, 12]] and once[5, 12].item() == pytest.approx(1.0, abs=1e-4)
+    assert (again - once)[5, 12].item() == pytest.approx(0.5, abs=1e-4), "the second is believed by half"
+
+
+@torch.no_grad()
 def test_two_windows_side_by_side_are_two_windows(model: MMSense) -> None:
     cells = torch.randn(4, CELL_CHANNELS, *CELLS, generator=torch.Generator().manual_seed(1))
     earlier, ages = nothing_remembered(4)
@@ -125,7 +142,7 @@ def test_two_windows_side_by_side_are_two_windows(model: MMSense) -> None:
     both = model.memory.in_turn(cells, earlier, ages)
     for rows in (slice(0, 2), slice(2, 4)):
         one = model.memory.in_turn(cells[rows], (earlier[rows] - rows.start).clamp(min=0), ages[rows])
-        for name in ("past", "motion", "entry"):
+        for name in ("past", "kinds", "motion", "entry"):
             torch.testing.assert_close(getattr(both, name)[rows], getattr(one, name), atol=1e-4, rtol=1e-4)
 
 

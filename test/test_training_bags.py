@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra `train`")
 pytest.importorskip("lightning", reason="training needs the extra `train`")
 
 from small_bag import START, TRUTH, powers, write_bag
-from small_model import TASKS, small
+from small_model import TASKS, cut_off, heard, small
 from small_streets import said, street
 
 from mmsense_ros.anchors import ACTIVITIES, COLOURS, UNKNOWN, AnchorGrid
@@ -39,7 +39,7 @@ from mmsense_ros.training.recipe import Bags, Data, Recipe, load_recipe
 from mmsense_ros.training.recorded import bag_folder, prepare_bag, runs, thinned
 from mmsense_ros.training.recorded_truth import RecordedTruth
 from mmsense_ros.training.score import answers, figures
-from mmsense_ros.training.shards import COLOUR, SIZE, Prepared, layout, there, told
+from mmsense_ros.training.shards import COLOUR, PACE, SIZE, Prepared, layout, there, told
 from mmsense_ros.training.train import train
 from mmsense_ros.training.wording import Name, Sentences
 
@@ -93,8 +93,9 @@ def test_a_bag_is_prepared_as_it_tells(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.blocked[:, 0], np.array([[k % 2, k % 2] for k in range(14)], float))
     assert (data.pathloss[:, 0] == 90).all() and data.traffic.tolist() == [[1, 0, 0, 0]] * 14
     assert there(data.objects).sum(axis=1).tolist() == there(data.people).sum(axis=1).tolist() == [1] * 14
-    assert data.objects[3, 0].tolist() == [0, COLOURS.index("red"), 20, 5, -1, 8, 0, 0, 4, 2, 1.5, 0, 1]
-    assert data.people[3, 0].tolist() == [ACTIVITIES.index("walk"), 10, -3, -1, 1]
+    assert data.objects[3, 0].tolist() == [0, COLOURS.index("red"), 20, 5, -1, 8, 0, 0, 4, 2, 1.5, 0, 1, UNKNOWN]
+    assert data.people[3, 0, :5].tolist() == [ACTIVITIES.index("walk"), 10, -3, -1, 1]
+    assert np.isnan(data.people[3, 0, PACE]).all() and np.isnan(data.facade).all(), "no message tells of these"
     assert (data.terminals == [0, -1]).all() and set(data.phrases[:, 0].ravel()) == {b"predict the beam for the red car"}
     with Recording(tmp_path / "bag") as recording:
         moments = list(recording.moments())
@@ -141,28 +142,40 @@ def test_a_simulated_bag_becomes_what_its_street_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("leave_out", "heard"),
+    ("leave_out", "told"),
     [
         (TRUTH[1:], {"beam", "asked"}),
         (
             TRUTH[:2],
-            {"blockage", "pathloss", "objects", "traffic", "people", "activity", "motion", "told", "grounding", "asked"},
+            {
+                "blockage",
+                "pathloss",
+                "objects",
+                "traffic",
+                "people",
+                "activity",
+                "motion",
+                "told",
+                "place",
+                "grounding",
+                "asked",
+            },
         ),
     ],
     ids=["only power", "only sensing"],
 )
-def test_nothing_is_learned_of_what_a_bag_does_not_tell(tmp_path: Path, leave_out: tuple[str, ...], heard: set[str]) -> None:
+def test_nothing_is_learned_of_what_a_bag_does_not_tell(tmp_path: Path, leave_out: tuple[str, ...], told: set[str]) -> None:
     data = prepared(tmp_path, leave_out)
     batch = next(iter(sampler(data, tmp_path).batches(0, 0, 1)))
-    outputs = {name: output.detach().requires_grad_() for name, output in small().train()(*batch.inputs()).items()}
+    outputs = cut_off(small().train()(*batch.inputs()))
     joint = UncertaintyLoss(TASKS, 0.5, {})
     total, losses = joint(outputs, batch.targets)
     total.backward()
     assert total.isfinite()
-    assert {name for name, output in outputs.items() if output.grad is not None and output.grad.any()} == heard
+    assert heard(outputs) == told
     for task in TASKS:
         moved, lost = bool(joint.log_sigma[task.name].grad), bool(losses[task.name])
-        assert moved == lost == (task.name in heard | {"beam"}), "beams carry what serves all tasks about a terminal"
+        assert moved == lost == (task.name in told | {"beam"}), "beams carry what serves all tasks about a terminal"
 
 
 def test_a_batch_of_both_learns_of_each_what_it_tells(tmp_path: Path) -> None:
@@ -176,7 +189,7 @@ def test_a_batch_of_both_learns_of_each_what_it_tells(tmp_path: Path) -> None:
     rows = np.array([0, 14])
     nothing = np.zeros((2, 4), int), np.zeros((2, 4), bool)
     batch = sampler(data, tmp_path).batch(rows, *nothing, np.random.default_rng(0), augment=False)
-    outputs = {name: output.detach().requires_grad_() for name, output in small().train()(*batch.inputs()).items()}
+    outputs = cut_off(small().train()(*batch.inputs()))
     UncertaintyLoss(TASKS, 0.5, {})(outputs, batch.targets)[0].backward()
     for name in ("blockage", "pathloss", "objects", "people", "activity", "traffic"):
         assert not outputs[name].grad[0].any() and outputs[name].grad[1].any(), name
@@ -187,13 +200,13 @@ def test_an_unknown_colour_teaches_no_colour(tmp_path: Path) -> None:
     data = prepared(tmp_path)
     data.objects[..., COLOUR], data.objects[..., SIZE] = UNKNOWN, np.nan
     batch = sampler(data, tmp_path).street(0)[1]
-    outputs = {name: output.detach().requires_grad_() for name, output in small().train()(*batch.inputs()).items()}
+    outputs = cut_off(small().train()(*batch.inputs()))
     total, _ = UncertaintyLoss(TASKS, 0.5, {})(outputs, batch.targets)
     total.backward()
     channels = outputs["objects"].grad.abs().sum(dim=(0, 1)) > 0
     assert channels[:5].all() and not channels[5:11].any() and not channels[14:17].any() and channels[17:19].all()
     kinds = outputs["told"].grad.abs().sum(dim=(0, 2, 3)) > 0
-    assert kinds[:4].all() and not kinds[4:].any()
+    assert kinds[:4].all() and not kinds[4:10].any() and kinds[10:].all()
 
 
 def test_the_terminal_is_grounded_only_where_its_vehicle_is_certain(tmp_path: Path) -> None:
@@ -210,14 +223,14 @@ def test_the_terminal_is_grounded_only_where_its_vehicle_is_certain(tmp_path: Pa
 def test_words_of_somebody_s_own_are_said_as_they_are(tmp_path: Path) -> None:
     words, data = "serve the red car behind the bus", prepared(tmp_path)
     data.phrases = np.where(data.served[..., None], words.encode(), b"")
-    assert Name.of(words).asked == (UNKNOWN, UNKNOWN) and Name.of("Predict the beam!") == Name()
+    assert Name.of(words).asked == (UNKNOWN,) * 4 and Name.of("Predict the beam!") == Name()
     mine = sampler(data, tmp_path)
     mine.recipe = replace(RECIPE, generic=0.0, mirror=1.0, points_map=0.0)
     batch = next(iter(mine.batches(0, 0, 1)))
     np.testing.assert_allclose(batch.instructions[:, 0], np.tile(said(words), (10, 1)), atol=1e-3)
     assert (batch.targets.asked[:, 0] == UNKNOWN).all()
     assert (batch.targets.objects.box[:, 7] == 1).all() and (batch.targets.power[:, 0, 0].argmax(dim=1) < 24).all(), "no mirror"
-    outputs = {"asked": torch.zeros(10, 2, 12, requires_grad=True)}
+    outputs = {"asked": torch.zeros(10, 2, 23, requires_grad=True)}
     loss = asked_loss(outputs, batch.targets)
     loss.backward()
     assert loss == 0 and not outputs["asked"].grad.any()

@@ -63,7 +63,7 @@ def test_a_hidden_vehicle_is_a_target_that_cannot_be_seen(sampler: Sampler) -> N
     assert targets.objects.batch.tolist() == [0, 1, 3] and targets.objects.seen.tolist() == [True, False, True]
     assert targets.objects.heat[1, targets.objects.cell[1]] == 1 and not targets.objects.heat[2].any()
     assert targets.cell[1, 0] == targets.objects.cell[1] and targets.cell[2, 0] == -1
-    assert targets.people.seen.all() and not targets.people.motion.any()
+    assert targets.people.seen.all() and targets.people.motion.any()
 
 
 def test_a_target_moves_to_where_it_is_next(sampler: Sampler) -> None:
@@ -84,6 +84,9 @@ def test_a_mirror_mirrors_everything(sampler: Sampler) -> None:
     one, other = plain.targets.objects, seen.targets.objects
     torch.testing.assert_close(one.cell % 32, 31 - other.cell % 32)
     torch.testing.assert_close(one.motion, other.motion * torch.tensor([1.0, -1.0]))
+    torch.testing.assert_close(plain.targets.facade, seen.targets.facade * torch.tensor([-1.0, 1.0]))
+    people = plain.targets.people.motion, seen.targets.people.motion
+    torch.testing.assert_close(people[0], people[1] * torch.tensor([1.0, -1.0]))
     torch.testing.assert_close(seen.targets.cell[seen.targets.served], other.cell)
     assert heard(sampler, seen) <= set(wordings(sampler, Name(colour="red", label="bus", order="rightmost")))
 
@@ -111,14 +114,14 @@ def test_a_name_is_said_in_many_words(sampler: Sampler) -> None:
     seen = batch(sampler, np.resize(np.arange(24), 120), augment=True)
     said = heard(sampler, seen)
     assert said <= set(wordings(sampler, Name("red", "bus", order="leftmost"))) and len(said) > 8
-    assert (seen.targets.asked == torch.tensor([2, 0])).all()
+    assert (seen.targets.asked == torch.tensor([2, 0, 4, 0])).all()
 
 
 def test_some_words_name_a_vehicle_in_part_or_none(sampler: Sampler) -> None:
     seen = batch(sampler, np.resize(np.arange(24), 120), augment=True, generic=0.25)
     said = {tuple(pair) for pair in seen.targets.asked.flatten(0, 1).tolist()}
-    assert said == {(2, 0), (4, 6), (2, 6), (4, 0)}
-    nothing = (seen.targets.asked == torch.tensor([4, 6])).all(dim=2)
+    assert said == {(2, 0, 4, 0), (4, 6, 4, 5), (2, 6, 4, 5), (4, 0, 4, 5)}
+    nothing = (seen.targets.asked == torch.tensor([4, 6, 4, 5])).all(dim=2)
     assert set(seen.ids[nothing][:, 0].tolist()) <= set(wordings(sampler, Name()))
     assert 0.15 < nothing.float().mean() < 0.35
 
@@ -127,7 +130,7 @@ def test_training_hears_no_pair_that_is_held_out(tmp_path: Path, monkeypatch: py
     stand_in(monkeypatch)
     sampler = make_sampler(tmp_path, (b"serve the leftmost black car", b"serve the black car"))
     seen = batch(sampler, np.resize(np.arange(24), 120), augment=True)
-    assert {tuple(pair) for pair in seen.targets.asked.flatten(0, 1).tolist()} == {(0, 6), (4, 4)}
+    assert {tuple(pair) for pair in seen.targets.asked.flatten(0, 1).tolist()} == {(0, 6, 4, 5), (4, 4, 4, 5)}
     assert heard(sampler, seen) <= {*wordings(sampler, Name(label="car")), *wordings(sampler, Name(colour="black"))}
     plain = batch(sampler, range(4))
     assert heard(sampler, plain) == {sampler.sentences.plain["serve the leftmost black car"]}

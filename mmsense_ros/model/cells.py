@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS, IMAGE_FEATURES, convolution
 
 CELL_DEPTH = 4.0  #: [m] of a cell in range
+MOTION_UNIT = 4.0  #: [cells/s] one unit of motion
 USUAL_DROP, USUAL_PITCH = 4.0, 0.2  #: [m] of a vehicle's middle below the camera, [rad] downwards: where learning starts
 AHEAD = 16  #: channels of what lies between the array and a cell
 PIXEL_ROWS, FOCAL = 8, 80.0  #: image rows of a feature row; focal length [pixels] of a 90 degree, 160 pixel wide image

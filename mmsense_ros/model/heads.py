@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from mmsense_ros.anchors import OBJECT_BOX, PEOPLE_CHANNELS
 from mmsense_ros.model.attention import SequentialAttention, groups, visible
-from mmsense_ros.model.cells import AHEAD
-from mmsense_ros.model.pointer import BEAMS, Pointed
+from mmsense_ros.model.cells import AHEAD, MOTION_UNIT
+from mmsense_ros.model.pointer import BEAMS, Pointed, Shown
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS, TOKENS, Places, convolution, token_azimuths
 from mmsense_ros.tasks import Task
 
@@ -37,8 +37,7 @@ class Scene:
 
     `layers` (B, N + n K, d) each: the tokens after every backbone layer, the N sensing tokens first, then n of each of K
     instructions; `valid` (B, N + n K) bool; `group` (N + n K,) as `attention.visible` takes it; `azimuth` (N,) 0..1 from left to right.
-    `cells` (B, CELL_CHANNELS, *CELLS) and `ahead` (B, AHEAD, *CELLS): what is there and what lies before it; `appearance`
-    (B, classes + colours, *CELLS) logits; `meaning` (B, K, d); `pointed`: which cell each instruction means.
+    `shown`: what is there, cell by cell; `meaning` (B, K, d); `pointed`: which cell each instruction means.
     """
 
     layers: list[Tensor]
@@ -46,9 +45,7 @@ class Scene:
     group: Tensor
     sensing: int
     azimuth: Tensor
-    cells: Tensor
-    ahead: Tensor
-    appearance: Tensor
+    shown: Shown
     meaning: Tensor
     pointed: Pointed
 
@@ -79,8 +76,8 @@ class LinkBranch(nn.Module):
     def answer(self, scene: Scene) -> Tensor:
         """Outputs (B, K, outputs)."""
         count = scene.meaning.shape[1]
-        share = scene.pointed.share.to(scene.cells.dtype)
-        features = torch.cat([scene.cells, scene.ahead], dim=1).flatten(2).transpose(1, 2)
+        share = scene.pointed.share.to(scene.shown.cells.dtype)
+        features = torch.cat([scene.shown.cells, scene.shown.ahead], dim=1).flatten(2).transpose(1, 2)
         distance = share.unflatten(2, CELLS).sum(dim=3)
         start = self.query + self.ask(scene.meaning) + self.there(torch.cat([share @ features, distance], dim=2))
         bias = visible(scene.valid, groups(1, count), scene.group, scene.layers[0].dtype)
@@ -136,7 +133,9 @@ class TrafficBranch(nn.Module):
     def forward(self, scene: Scene) -> Tensor:
         start = self.query.expand(scene.valid.shape[0], -1, -1)
         correction = self.correction(read_sensors(self.attention, start, scene)[:, 0]).float()
-        density = F.softplus(self.density(torch.cat([scene.cells, scene.ahead], dim=1)).float()).flatten(2).sum(dim=2)
+        density = (
+            F.softplus(self.density(torch.cat([scene.shown.cells, scene.shown.ahead], dim=1)).float()).flatten(2).sum(dim=2)
+        )
         return density * 2 * torch.sigmoid(correction)
 
 
@@ -161,8 +160,12 @@ class CellBranch(nn.Module):
         start = (self.places() + self.query).expand(scene.valid.shape[0], -1, -1)
         distance = (token_azimuths(*TOKENS).to(start.device)[:, None] - scene.azimuth).abs()
         coarse = read_sensors(self.attention, start, scene, distance).transpose(1, 2).unflatten(2, TOKENS)
-        cells = scene.cells + self.unfold(coarse)
+        cells = self.there(scene) + self.unfold(coarse)
         return self.head(cells + self.mix(cells)).flatten(2).transpose(1, 2).float()
+
+    def there(self, scene: Scene) -> Tensor:
+        """What is seen in the cells, (B, CELL_CHANNELS, *CELLS)."""
+        return scene.shown.cells
 
 
 class ObjectsBranch(CellBranch):
@@ -174,7 +177,7 @@ class ObjectsBranch(CellBranch):
 
     def forward(self, scene: Scene) -> Tensor:
         found = self.answer(scene)
-        kinds = scene.appearance.flatten(2).transpose(1, 2).float()
+        kinds = scene.shown.appearance.flatten(2).transpose(1, 2).float()
         return torch.cat([found[..., :1], kinds, found[..., 1:]], dim=2)
 
 
@@ -190,10 +193,14 @@ class PeopleBranch(CellBranch):
 
 
 class ActivityBranch(CellBranch):
-    """What a person in a cell does."""
+    """What a person in a cell does: how fast they move tells most of it."""
 
     def __init__(self, shape: Shape, task: Task) -> None:
         super().__init__(shape, len(task.labels))
+        self.pace = nn.Conv2d(2, CELL_CHANNELS, 1)
+
+    def there(self, scene: Scene) -> Tensor:
+        return scene.shown.cells + self.pace((scene.shown.motion / MOTION_UNIT).to(scene.shown.cells.dtype))
 
     def forward(self, scene: Scene) -> Tensor:
         return self.answer(scene)

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsense_ros.anchors import OBJECT_BOX, PEOPLE_BOX, UNKNOWN
+from mmsense_ros.model.cells import MOTION_UNIT
 from mmsense_ros.model.heads import PATHLOSS_SCALE, UNFORESEEN
-from mmsense_ros.model.memory import MOTION_UNIT
-from mmsense_ros.model.pointer import KINDS
+from mmsense_ros.model.pointer import ASKED, KINDS, NAMED, Rays
+from mmsense_ros.model.street import grid_shares
+from mmsense_ros.model.tokenizers import CELLS
 from mmsense_ros.tasks import Task
 
 EMPTY = 0.05  #: heat below which nothing is near
@@ -38,8 +40,8 @@ class CellTargets:
 class Targets:
     """Truth of one batch, NaN where it is not known, and UNKNOWN where it is an index: `power` (B, K, 2, beams) [dB], now and ahead; `blocked` (B, K, 2) 0 or 1; `pathloss` (B, K) [dB];
     `served` (B, K) bool, false where a snapshot has fewer terminals; `cell` (B, K) int, the cell the terminal's vehicle is in, seen or
-    hidden, -1 if in none; `asked` (B, K, 2) int, class and colour that the words name, one more than the last if none; `traffic`
-    (B, labels) counts."""
+    hidden, -1 if in none; `asked` (B, K, 4) int, class, colour, lane and order that the words name, one more than the last if none; `facade`
+    (B, 2) azimuth [rad] and distance [m] of the facades across the street; `traffic` (B, labels) counts."""
 
     power: Tensor
     blocked: Tensor
@@ -47,6 +49,7 @@ class Targets:
     served: Tensor
     cell: Tensor
     asked: Tensor
+    facade: Tensor
     objects: CellTargets
     people: CellTargets
     traffic: Tensor
@@ -78,9 +81,10 @@ class UncertaintyLoss(nn.Module):
             losses[link] = losses[link] + grounding_loss(outputs, targets) + asked_loss(outputs, targets)
             losses[link] = losses[link] + rays_loss(outputs["rays"], targets, self.power_temperature)
         first = link or next(iter(losses))
-        losses[first] = (
-            losses[first] + motion_loss(outputs["motion"], targets.objects) + told_loss(outputs["told"], targets.objects)
-        )
+        losses[first] = losses[first] + motion_loss(outputs["motion"], targets.objects, targets.people)
+        losses[first] = losses[first] + told_loss(outputs["told"], targets.objects, targets.people)
+        losses[first] = losses[first] + facade_loss(outputs["facade"], targets.facade)
+        losses[first] = losses[first] + vehicles_loss(outputs["lanes"], outputs["place"], targets.objects)
         # A task of whose truth nothing is known has no loss, and then its sigma must not shrink either.
         total = sum(
             (loss * (-2 * self.log_sigma[name]).exp() / 2 + self.log_sigma[name]) * (loss.detach() != 0)
@@ -124,18 +128,18 @@ def grounding_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
     return F.cross_entropy(outputs["grounding"][known], targets.cell[known], reduction="sum") / known.sum().clamp(min=1)
 
 
-def rays_loss(rays: Tensor, targets: Targets, temperature: float) -> Tensor:
+def rays_loss(rays: Rays, targets: Targets, temperature: float) -> Tensor:
     """Cross-entropy of the beams that reach the terminal's true cell, whatever the pointer took it for."""
     snapshot, slot = torch.nonzero(targets.served & (targets.cell >= 0), as_tuple=True)
-    power, share = targets.power[snapshot, slot], rays[snapshot, :, targets.cell[snapshot, slot]]
+    power, share = targets.power[snapshot, slot], rays.of(snapshot, targets.cell[snapshot, slot])
     known = power.isfinite().all(dim=-1)
     target = torch.softmax(power[known] / temperature, dim=-1)
     return _mean(-(target * (share[known] + UNFORESEEN).log()).sum(dim=-1))
 
 
 def asked_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
-    """Cross-entropy of what the words were understood to say about class and colour."""
-    said = tuple(kinds + 1 for kinds in KINDS)
+    """Cross-entropy of what the words were understood to say about class, colour, lane and order."""
+    said = tuple(kinds + 1 for kinds in ASKED)
     return kind_loss(outputs["asked"][targets.served], targets.asked[targets.served], said)
 
 
@@ -166,18 +170,60 @@ def kind_loss(logits: Tensor, kind: Tensor, kinds: tuple[int, ...]) -> Tensor:
     return total
 
 
-def told_loss(told: Tensor, targets: CellTargets) -> Tensor:
-    """Cross-entropy of what a snapshot's entry tells of the vehicles in sight."""
-    logits = told.float().flatten(2).transpose(1, 2)[targets.batch[targets.seen], targets.cell[targets.seen]]
-    return kind_loss(logits, targets.kind[targets.seen], KINDS)
+def told_loss(told: Tensor, vehicles: CellTargets, people: CellTargets) -> Tensor:
+    """Cross-entropy of what a snapshot's entry tells of the vehicles in sight, and smooth L1 of where it says that they and people are."""
+    told = told.float().flatten(2).transpose(1, 2)
+    logits = told[vehicles.batch[vehicles.seen], vehicles.cell[vehicles.seen]]
+    where = sum(
+        _known_l1(told[those.batch[those.seen], those.cell[those.seen]][:, sum(KINDS) :], those.box[those.seen, :2])
+        / max(int(those.seen.sum()), 1)
+        for those in (vehicles, people)
+    )
+    return kind_loss(logits, vehicles.kind[vehicles.seen], KINDS) + where
 
 
-def motion_loss(motion: Tensor, targets: CellTargets) -> Tensor:
-    """Smooth L1, in MOTION_UNIT, of how vehicles move, hidden ones included; cells without any stand still."""
+def facade_loss(score: Tensor, facade: Tensor) -> Tensor:
+    """Cross-entropy of where the facades stand to the grid's points around where they do."""
+    known = facade.isfinite().all(dim=1)
+    target = grid_shares(*facade[known].unbind(dim=1)).flatten(1)
+    return _mean(-(target * torch.log_softmax(score[known].float().flatten(1), dim=1)).sum(dim=1))
+
+
+def vehicles_loss(lanes: Tensor, place: Tensor, targets: CellTargets) -> Tensor:
+    """Cross-entropy of vehicles' lanes, and smooth L1 of where they are as their cells and the eight around tell it, hidden ones included."""
+    lane, there = (values.float().flatten(2).transpose(1, 2) for values in (lanes, place))
+    batch, cell, offset = _around(targets)
+    where = _known_l1(there[batch, cell], offset) / max(len(cell), 1)
+    named = kind_loss(lane[targets.batch, targets.cell], targets.kind[:, len(KINDS) :], NAMED[len(KINDS) :])
+    return named + where
+
+
+def _around(targets: CellTargets) -> tuple[Tensor, Tensor, Tensor]:
+    """Snapshots and cells (n,) that hold a thing or are next to one, and where that is from their middles (n, 2) [rows, columns]; of
+    several things the nearest."""
+    step = torch.stack(torch.meshgrid(*[torch.arange(-1, 2, device=targets.cell.device)] * 2, indexing="ij"), dim=-1).flatten(
+        0, 1
+    )
+    place = torch.stack([targets.cell // CELLS[1], targets.cell % CELLS[1]], dim=1)[:, None] + step
+    offset = targets.box[:, None, :2] - step
+    inside = ((place >= 0) & (place < torch.tensor(CELLS, device=place.device))).all(dim=2) & offset.isfinite().all(dim=2)
+    batch = targets.batch[:, None].expand_as(inside)[inside]
+    cell, offset = (place[..., 0] * CELLS[1] + place[..., 1])[inside], offset[inside]
+    distance, claimed = offset.square().sum(dim=1), batch * (CELLS[0] * CELLS[1]) + cell
+    nearest = torch.full((int(targets.heat.numel()),), torch.inf, device=cell.device)
+    nearest.scatter_reduce_(0, claimed, distance, "amin")
+    mine = distance == nearest[claimed]
+    return batch[mine], cell[mine], offset[mine]
+
+
+def motion_loss(motion: Tensor, *targets: CellTargets) -> Tensor:
+    """Smooth L1, in MOTION_UNIT, of how vehicles and people move, hidden ones included; cells without any stand still."""
     moved = motion.flatten(2).transpose(1, 2) / MOTION_UNIT
-    here = moved[targets.batch, targets.cell]
-    vehicles = _known_l1(here, targets.motion / MOTION_UNIT) / max(len(here), 1)
-    return vehicles + _mean(moved[targets.heat < EMPTY].abs())
+    things = sum(
+        _known_l1(moved[those.batch, those.cell], those.motion / MOTION_UNIT) / max(len(those.cell), 1) for those in targets
+    )
+    empty = torch.stack([those.heat < EMPTY for those in targets]).all(dim=0)
+    return things + _mean(moved[empty].abs())
 
 
 def _known_l1(output: Tensor, truth: Tensor) -> Tensor:

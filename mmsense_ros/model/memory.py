@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmsense_ros.model.cells import MOTION_UNIT
 from mmsense_ros.model.pointer import KINDS
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
@@ -22,15 +23,16 @@ SLOTS = 4
 CONTENT = 14  #: channels of an entry that say what is there
 ENTRY = CONTENT + 2  #: and two that say how it moves, in rows and columns of cells per second
 REACH = (0.5, 1.0, 2.0, 4.0)  #: [s] how old a slot's entry gets
-MOTION_UNIT = 4.0  #: [cells/s] one unit of predicted motion
 
 
 @dataclass
 class Recollection:
-    """What the memory adds to a batch of snapshots: `past` (B, CELL_CHANNELS, *CELLS), what it says about each cell; `motion`
-    (B, 2, *CELLS) [rows/s, columns/s]; the new `entry` (B, ENTRY, *CELLS) to remember."""
+    """What the memory adds to a batch of snapshots: `past` (B, CELL_CHANNELS, *CELLS), what it says about each cell; `kinds`
+    (B, classes + colours, *CELLS), logits that it adds to what a vehicle there looks like; `motion` (B, 2, *CELLS) [rows/s, columns/s];
+    the new `entry` (B, ENTRY, *CELLS) to remember."""
 
     past: Tensor
+    kinds: Tensor
     motion: Tensor
     entry: Tensor
 
@@ -50,7 +52,9 @@ class Memory(nn.Module):
             nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 3, padding=2, dilation=2),
         )
         self.move = nn.Sequential(nn.Conv2d(CELL_CHANNELS, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2, 1))
-        self.tell = nn.Conv2d(CONTENT, sum(KINDS), 1)  #: for training: entries tell class and colour
+        self.tell = nn.Conv2d(CONTENT, sum(KINDS) + 2, 1)  #: entries tell class, colour, and where in its cell a thing is
+        self.trust = nn.Conv2d(CELL_CHANNELS, SLOTS, 1)  #: and how far they are to be believed
+        nn.init.constant_(self.trust.bias, -2.0)
         nn.init.zeros_(self.move[2].weight)
         nn.init.zeros_(self.move[2].bias)
 
@@ -62,9 +66,12 @@ class Memory(nn.Module):
         carried = carry(entries, ages.clamp(min=0), cells.dtype) * there
         planes = torch.cat([carried, there.expand(-1, -1, 1, *CELLS), age.expand(-1, -1, 1, *CELLS)], dim=2)
         past = self.compare(torch.cat([cells, planes.flatten(1, 2)], dim=1))
+        trust = torch.sigmoid(self.trust(past)) * there[:, :, 0]
+        told = self.tell(carried.flatten(0, 1))[:, : sum(KINDS)].unflatten(0, carried.shape[:2])
+        kinds = (told * trust[:, :, None]).sum(dim=1)
         motion = self.move(cells + past).float() * MOTION_UNIT
         content = torch.tanh(self.write(cells)).float()
-        return Recollection(past, motion, torch.cat([content, motion], dim=1))
+        return Recollection(past, kinds, motion, torch.cat([content, motion], dim=1))
 
     def in_turn(self, cells: Tensor, earlier: Tensor, ages: Tensor) -> Recollection:
         """The same for snapshots that remember each other: `earlier` (B, SLOTS) int64 says which, each before its own."""
@@ -75,8 +82,8 @@ class Memory(nn.Module):
             parts.append(self(cells[rows], entries[earlier[rows]], ages[rows]))
             entries = entries.index_copy(0, rows, parts[-1].entry)
         back = torch.cat(turns).argsort()
-        past, motion = (torch.cat([getattr(part, name) for part in parts])[back] for name in ("past", "motion"))
-        return Recollection(past, motion, entries)
+        joined = (torch.cat([getattr(part, name) for part in parts])[back] for name in ("past", "kinds", "motion"))
+        return Recollection(*joined, entries)
 
 
 def carry(entries: Tensor, ages: Tensor, dtype: torch.dtype) -> Tensor:

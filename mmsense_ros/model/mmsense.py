@@ -19,7 +19,8 @@ from mmsense_ros.model.cells import Ahead, Cells
 from mmsense_ros.model.gate import ModalityGate
 from mmsense_ros.model.heads import BRANCHES, Scene, Shape
 from mmsense_ros.model.memory import CONTENT, Memory, Recollection
-from mmsense_ros.model.pointer import Appearance, Pointer
+from mmsense_ros.model.pointer import Appearance, Pointer, Shown
+from mmsense_ros.model.street import Street
 from mmsense_ros.model.tokenizers import (
     CELL_CHANNELS,
     TOKENS,
@@ -100,6 +101,8 @@ class MMSense(nn.Module):
         self.backbone = _backbone(config)
         self.ahead = Ahead()
         self.appearance = Appearance()
+        self.presence = nn.Conv2d(CELL_CHANNELS, 1, 1)
+        self.street = Street()
         self.pointer = Pointer(width)
         shape = Shape(width, config.layers, Places(azimuth, width), config.sequential)
         self.branches = nn.ModuleDict({task.name: BRANCHES[task.head](shape, task) for task in tasks})
@@ -151,11 +154,13 @@ class MMSense(nn.Module):
         self, sight: Sight, recollection: Recollection, instructions: Tensor, prefix: tuple[Tensor, ...] | None = None
     ) -> dict[str, Tensor]:
         """Outputs by name: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is, `asked`
-        (B, K, ...), what the words were understood to say, `rays` (B, 2, cells, beams) (pointer.py), `motion` (B, 2, *CELLS) [cells/s]
-        and `told` (B, ..., *CELLS), class and colour in the memory's words (memory.py). Those about a terminal have shape (B, K, ...),
+        (B, K, ...), what the words were understood to say, `rays` (pointer.py), `motion` (B, 2, *CELLS) [cells/s],
+        `told` (B, ..., *CELLS), class, colour and place in the memory's words (memory.py), and `facade` (B, ...), `lanes` (B, ..., *CELLS) and
+        `place` (B, 2, *CELLS) (street.py). Those about a terminal have shape (B, K, ...),
         the others (B, ...).
         """
-        words, meaning = self.instruction(instructions * self.config.instruction)
+        sentence = instructions * self.config.instruction
+        words, meaning = self.instruction(sentence)
         past = recollection.past
         cells = sight.cells + past
         recalled = self.recall(past).flatten(2).transpose(1, 2) + self.recalled()
@@ -165,25 +170,38 @@ class MMSense(nn.Module):
             layers, valid, group, azimuth = self.backbone(sight.tokens, sight.seen, recalled, words, heard)
         else:
             layers, valid, group, azimuth = self._fuse(sight, recalled, words)
-        appearance, ahead = self.appearance(cells), self.ahead(cells)
+        shown = self._shown(cells, recollection)
         scene = Scene(
             layers=layers,
             valid=valid,
             group=group,
             sensing=len(azimuth),
             azimuth=azimuth,
-            cells=cells,
-            ahead=ahead,
-            appearance=appearance,
+            shown=shown,
             meaning=meaning,
-            pointed=self.pointer(meaning, cells, ahead, appearance, recollection.motion),
+            pointed=self.pointer(sentence, meaning, shown),
         )
         answers = {name: branch(scene) for name, branch in self.branches.items()}
         understood = {"grounding": scene.pointed.match, "asked": scene.pointed.asked, "motion": recollection.motion}
         if self.training:
             understood["rays"] = scene.pointed.rays
             understood["told"] = self.memory.tell(recollection.entry[:, :CONTENT])
+            understood |= {"facade": shown.facade.score, "lanes": shown.lanes, "place": shown.place}
         return {"gate": sight.gate} | answers | understood
+
+    def _shown(self, cells: Tensor, recollection: Recollection) -> Shown:
+        """What `cells` (B, CELL_CHANNELS, *CELLS), as they are seen and remembered, show."""
+        presence, place, facade = self.presence(cells), self.street.place(cells), self.street.facade(cells)
+        return Shown(
+            cells=cells,
+            ahead=self.ahead(cells),
+            presence=presence,
+            appearance=self.appearance(cells) + recollection.kinds,
+            lanes=self.street.lanes(cells, place, recollection.motion, presence, facade),
+            place=place,
+            motion=recollection.motion,
+            facade=facade,
+        )
 
     def _fuse(self, sight: Sight, recalled: Tensor, words: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
         """The compact backbone's layers, which of their tokens are valid, their groups, the azimuths of the sensing ones."""

@@ -15,6 +15,7 @@ from mmsense_ros.anchors import AnchorGrid, encode_boxes, encode_motion, encode_
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.model.losses import CellTargets, Targets
 from mmsense_ros.model.memory import SLOTS
+from mmsense_ros.model.pointer import ASKED
 from mmsense_ros.snapshot import MODALITIES
 from mmsense_ros.training.recipe import Recipe
 from mmsense_ros.training.shards import (
@@ -22,6 +23,8 @@ from mmsense_ros.training.shards import (
     CENTRE,
     COLOUR,
     LABEL,
+    LANE,
+    PACE,
     PERSON_SEEN,
     PLACE,
     SEEN,
@@ -178,12 +181,12 @@ class Sampler:
     def _instructions(
         self, index: np.ndarray, flip: np.ndarray, rng: np.random.Generator, augment: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (B, K) of the table of sentences, and what they name (B, K, 2)."""
+        """Rows (B, K) of the table of sentences, and what they name (B, K, 4)."""
         phrases = self._phrase[index]
         if not augment:
             first = phrases[..., 0]
             return self._plain[first], np.array([[self._names[phrase].asked for phrase in line] for line in first])
-        rows, asked = np.zeros(phrases.shape[:2], np.int64), np.zeros((*phrases.shape[:2], 2), np.int64)
+        rows, asked = np.zeros(phrases.shape[:2], np.int64), np.zeros((*phrases.shape[:2], len(ASKED)), np.int64)
         choice, partly = rng.random(phrases.shape[:2]), rng.random(phrases.shape[:2])
         for place in np.ndindex(*phrases.shape[:2]):
             name = self._names[phrases[place][0]]
@@ -204,7 +207,9 @@ class Sampler:
         objects, people = data.objects[index].astype(np.float64), data.people[index].astype(np.float64)
         for field in (CENTRE.start + 1, VELOCITY.start + 1, YAW):
             objects[..., field] *= sign
-        people[..., PLACE.start + 1] *= sign
+        for field in (PLACE.start + 1, PACE.start + 1):
+            people[..., field] *= sign
+        facade = data.facade[index] * np.stack([sign[:, 0], np.ones(len(index))], axis=1)
         return Targets(
             power=torch.from_numpy(np.ascontiguousarray(power, np.float32)),
             blocked=torch.from_numpy(data.blocked[index].astype(np.float32)),
@@ -214,6 +219,7 @@ class Sampler:
             asked=torch.from_numpy(asked),
             objects=_object_targets(objects, self.grid),
             people=_people_targets(people, self.grid),
+            facade=torch.from_numpy(facade.astype(np.float32)),
             traffic=torch.from_numpy(data.traffic[index]),
         )
 
@@ -229,7 +235,7 @@ def _object_targets(objects: np.ndarray, grid: AnchorGrid) -> CellTargets:
     batch, slot = np.nonzero(there(objects))
     those = objects[batch, slot]
     cell, box = encode_boxes(those[:, CENTRE], those[:, VELOCITY], those[:, SIZE], those[:, YAW], grid)
-    kind = those[:, [LABEL, COLOUR]].astype(np.int64)
+    kind = those[:, [LABEL, COLOUR, LANE]].astype(np.int64)
     motion = encode_motion(those[:, CENTRE], those[:, VELOCITY], grid)
     return _cells(told(objects), grid, batch=batch, cell=cell, seen=those[:, SEEN] > 0, kind=kind, box=box, motion=motion)
 
@@ -239,7 +245,7 @@ def _people_targets(people: np.ndarray, grid: AnchorGrid) -> CellTargets:
     those = people[batch, slot]
     cell, place = encode_people(those[:, PLACE], grid)
     kind = those[:, [ACTIVITY]].astype(np.int64)
-    motion = np.zeros((len(those), 2), np.float32)
+    motion = encode_motion(those[:, PLACE], those[:, PACE], grid)
     return _cells(
         told(people), grid, batch=batch, cell=cell, seen=those[:, PERSON_SEEN] > 0, kind=kind, box=place, motion=motion
     )

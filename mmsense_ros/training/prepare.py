@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mmsense_ros.anchors import ACTIVITIES, COLOURS, OBJECT_LABELS
+from mmsense_ros.anchors import ACTIVITIES, COLOURS, LANES, OBJECT_LABELS
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.sensors import build_maps
 from mmsense_ros.sensors.detection import detect
@@ -37,7 +37,7 @@ from mmsense_ros.training.shards import (
 if TYPE_CHECKING:
     from mmsense_ros.data.street import Street
 
-VERSION = 3  #: of the prepared arrays; another one prepares anew
+VERSION = 4  #: of the prepared arrays; another one prepares anew
 LATER = {"weather": "clear"}  #: what came after that version, by the value that leaves streets as they were
 RADAR_AGE, LIDAR_AGE = 0.05, 0.1  #: [s] at most, as a synchronizer finds them at 20 and 10 Hz
 VISIBLE = 0.15  #: part of a thing that must be seen for it to be found; below, finding it is neither asked for nor a fault
@@ -112,7 +112,7 @@ def prepare_street(path: Path, number: int, seed: int, data: Data, horizon: floa
     cv2.setNumThreads(1)
     street = Street(seed, StreetConfig(conditions=Conditions.named(data.weather)), data.seconds)
     arrays = layout(data.snapshots, data)
-    arrays["street"][:] = number
+    arrays["street"][:], arrays["facade"][:] = number, street.layout.facade
     arrays["time"][:] = moments(seed, data, horizon)
     for row, time in enumerate(arrays["time"]):
         _sense(arrays, row, street, float(time), np.random.default_rng([seed, row, 0]))
@@ -172,9 +172,11 @@ def vehicle_row(vehicle: Any) -> np.ndarray:
     """A vehicle of the simulator's truth as a slot of `objects`."""
     label, colour = OBJECT_LABELS.index(vehicle.label), COLOURS.index(vehicle.colour)
     seen = vehicle.visible >= VISIBLE
-    return object_slot(label, colour, vehicle.position, vehicle.velocity, vehicle.size, vehicle.yaw, seen)
+    lane = LANES.index(vehicle.lane)
+    return object_slot(label, colour, vehicle.position, vehicle.velocity, vehicle.size, vehicle.yaw, seen, lane)
 
 
 def person_row(person: Any) -> np.ndarray:
     """A person of the simulator's truth as a slot of `people`."""
-    return person_slot(ACTIVITIES.index(person.activity), person.position, person.visible >= VISIBLE)
+    activity = ACTIVITIES.index(person.activity)
+    return person_slot(activity, person.position, person.visible >= VISIBLE, person.velocity[:2])

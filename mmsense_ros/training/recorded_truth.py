@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsense_ros.anchors import ACTIVITIES, COLOURS, OBJECT_LABELS, UNKNOWN
+from mmsense_ros.anchors import ACTIVITIES, COLOURS, LANES, OBJECT_LABELS, UNKNOWN
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.data.rosbag import BagReader
 from mmsense_ros.data.topics import TRUTH_POWER, TRUTH_SENSING
@@ -20,7 +20,7 @@ from mmsense_ros.errors import BagError
 from mmsense_ros.messages.header import stamp_of
 from mmsense_ros.messages.link import beam_powers
 from mmsense_ros.snapshot import NANOSECONDS
-from mmsense_ros.training.shards import ACTIVITY, COLOUR, LABEL, THINGS, UNTOLD, decibels, object_slot, person_slot
+from mmsense_ros.training.shards import ACTIVITY, COLOUR, LABEL, LANE, THINGS, UNTOLD, decibels, object_slot, person_slot
 from mmsense_ros.training.wording import Name
 
 NEAR = 60_000_000  #: [ns] truth so far from a moment is still that moment's: half the period of 10 Hz, and some jitter
@@ -119,12 +119,13 @@ def _vehicle(thing: Any, label: int) -> np.ndarray:
 
 def _ground(row: dict[str, np.ndarray], name: Name) -> None:
     """Which vehicle carries the terminal is told only where its class is named and just one such vehicle is in view, which then has
-    the colour that is named."""
+    the colour and is in the lane that is named."""
     label = OBJECT_LABELS.index(name.label) if name.label else UNKNOWN
     alike = np.flatnonzero(row["objects"][0, :, LABEL] == label)
     if name.label and len(alike) == 1 and row["traffic"][0, label] == 1:
         row["terminals"][0, 0] = alike[0]
         row["objects"][0, alike[0], COLOUR] = COLOURS.index(name.colour) if name.colour else UNKNOWN
+        row["objects"][0, alike[0], LANE] = LANES.index(name.lane) if name.lane else UNKNOWN
 
 
 def _xyz(vector: Any) -> tuple[float, float, float]:

@@ -21,7 +21,8 @@ from mmsense_ros.anchors import (
 )
 from mmsense_ros.evaluation import metrics
 from mmsense_ros.training.dataset import Batch, Sampler
-from mmsense_ros.training.shards import ACTIVITY, CENTRE, LABEL, PERSON_SEEN, PLACE, SEEN, there, told
+from mmsense_ros.training.precision import has_bf16
+from mmsense_ros.training.shards import ACTIVITY, CENTRE, LABEL, OBJECT_FIELDS, PERSON_SEEN, PLACE, SEEN, there, told
 
 TERMINAL = ("beam", "blockage", "pathloss")  #: outputs about terminals
 CELL_OUTPUTS = (
@@ -76,7 +77,7 @@ def answers(model: nn.Module, sampler: Sampler, change: Change | None = None, st
     for street in np.unique(data.street) if streets is None else streets:
         rows, batch = sampler.street(street)
         batch = (change(rows, batch) if change else batch).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device.type)):
             outputs = model(*batch.inputs())
         asked.append(rows)
         served = data.served[rows]
@@ -192,7 +193,7 @@ def detection(found: Sequence[Sequence], truth: np.ndarray) -> dict[str, float]:
 
     `truth` (N, n, OBJECT_FIELDS or PERSON_FIELDS); finding a hidden thing is no fault, not finding it neither.
     """
-    vehicles = truth.shape[2] > PERSON_SEEN + 1
+    vehicles = truth.shape[2] == OBJECT_FIELDS
     kind, place, seen = (LABEL, CENTRE, SEEN) if vehicles else (ACTIVITY, PLACE, PERSON_SEEN)
     names = dict(enumerate(OBJECT_LABELS if vehicles else ACTIVITIES))
     hits = named = nameless = false = missed = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from mmsense_ros.anchors import OBJECT_LABELS
+from mmsense_ros.anchors import OBJECT_LABELS, UNKNOWN
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.sensors.grid import PolarGrid
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 Triple = tuple[float, float, float]
 
-LABEL, COLOUR, CENTRE, VELOCITY, SIZE, YAW, SEEN = 0, 1, slice(2, 5), slice(5, 8), slice(8, 11), 11, 12
-OBJECT_FIELDS = 13  #: one vehicle: the fields above; label NaN where there is none
-ACTIVITY, PLACE, PERSON_SEEN = 0, slice(1, 4), 4
-PERSON_FIELDS = 5  #: one person: the fields above; activity NaN where there is none
+LABEL, COLOUR, CENTRE, VELOCITY, SIZE, YAW, SEEN, LANE = 0, 1, slice(2, 5), slice(5, 8), slice(8, 11), 11, 12, 13
+OBJECT_FIELDS = 14  #: one vehicle: the fields above; label NaN where there is none
+ACTIVITY, PLACE, PERSON_SEEN, PACE = 0, slice(1, 4), 4, slice(5, 7)
+PERSON_FIELDS = 7  #: one person: the fields above; activity NaN where there is none
 
 UNTOLD = np.inf  #: label or activity in every slot of a snapshot of which nobody recorded what is there
 
@@ -51,6 +52,7 @@ def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
         "phrases": ((terminals, data.phrases), f"S{PHRASE_BYTES}"),
         "objects": ((THINGS, OBJECT_FIELDS), np.float32),
         "people": ((THINGS, PERSON_FIELDS), np.float32),
+        "facade": ((2,), np.float32),
         "street": ((), np.int32),
         "time": ((), np.float64),
     }
@@ -58,23 +60,33 @@ def layout(snapshots: int, data: Data) -> dict[str, np.ndarray]:
     arrays["terminals"][...] = -1
     arrays["objects"][..., LABEL] = np.nan
     arrays["people"][..., ACTIVITY] = np.nan
+    arrays["facade"][...] = np.nan
     return arrays
 
 
 def object_slot(
-    label: int, colour: int, centre: Triple, velocity: Triple, size: Triple, yaw: float, seen: bool = True
+    label: int,
+    colour: int,
+    centre: Triple,
+    velocity: Triple,
+    size: Triple,
+    yaw: float,
+    seen: bool = True,
+    lane: int = UNKNOWN,
 ) -> np.ndarray:
-    """OBJECT_FIELDS numbers of a vehicle [m, m/s, m, rad]; `label` and `colour` as in anchors.py."""
+    """OBJECT_FIELDS numbers of a vehicle [m, m/s, m, rad]; `label`, `colour` and `lane` as in anchors.py."""
     slot = np.zeros(OBJECT_FIELDS, np.float32)
-    slot[LABEL], slot[COLOUR], slot[YAW], slot[SEEN] = label, colour, yaw, seen
+    slot[LABEL], slot[COLOUR], slot[YAW], slot[SEEN], slot[LANE] = label, colour, yaw, seen, lane
     slot[CENTRE], slot[VELOCITY], slot[SIZE] = centre, velocity, size
     return slot
 
 
-def person_slot(activity: int, place: Triple, seen: bool = True) -> np.ndarray:
-    """PERSON_FIELDS numbers of a person at `place` [m]."""
+def person_slot(
+    activity: int, place: Triple, seen: bool = True, pace: tuple[float, float] = (math.nan, math.nan)
+) -> np.ndarray:
+    """PERSON_FIELDS numbers of a person at `place` [m] who moves at `pace` [m/s]."""
     slot = np.zeros(PERSON_FIELDS, np.float32)
-    slot[ACTIVITY], slot[PLACE], slot[PERSON_SEEN] = activity, place, seen
+    slot[ACTIVITY], slot[PLACE], slot[PERSON_SEEN], slot[PACE] = activity, place, seen, pace
     return slot
 
 
@@ -158,6 +170,7 @@ class Prepared:
         self.phrases = small["phrases"]  #: (N, K, P) bytes
         self.objects = small["objects"]  #: (N, n, OBJECT_FIELDS)
         self.people = small["people"]  #: (N, n, PERSON_FIELDS)
+        self.facade = small["facade"]  #: (N, 2) azimuth [rad] and distance [m] of the facades across the street
         self.traffic = small["traffic"]  #: (N, labels) vehicles in view
         self.available = small["available"]  #: (N, 3) bool, whether there was a reading of each of MODALITIES
         self.street = small["street"]  #: (N,) number of the street

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsense_ros.anchors import COLOURS, OBJECT_LABELS, UNKNOWN
+from mmsense_ros.anchors import COLOURS, LANES, OBJECT_LABELS, ORDERS, UNKNOWN
 from mmsense_ros.data.street.wordings import HELD_OUT_PAIRS, TRAINING, meant_by, reword
 from mmsense_ros.sentence import normalized
 
@@ -55,14 +55,25 @@ class Name:
         return (self.colour, self.label) in HELD_OUT_PAIRS
 
     @property
-    def asked(self) -> tuple[int, int]:
-        """Class and colour as indices, one more than the last where they are not said, UNKNOWN where that is not known."""
+    def asked(self) -> tuple[int, int, int, int]:
+        """Class, colour, lane and order as indices, one more than the last where they are not said, UNKNOWN where that is not known."""
         if self.words:
-            return UNKNOWN, UNKNOWN
+            return UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN
         return (
             OBJECT_LABELS.index(self.label) if self.label else len(OBJECT_LABELS),
             COLOURS.index(self.colour) if self.colour else len(COLOURS),
+            LANES.index(self.lane) if self.lane else len(LANES),
+            self._rank,
         )
+
+    @property
+    def _rank(self) -> int:
+        """The order as an index of ORDERS; who counts further than these is understood as far as they go."""
+        if self.order is None:
+            return len(ORDERS)
+        if isinstance(self.order, int):
+            return min(self.order, len(ORDERS) - 1) - 1
+        return ORDERS.index(self.order)
 
     def wordings(self) -> list[str]:
         """Ways to ask for it, always the same ones."""

@@ -60,6 +60,11 @@ class Layout:
         return self.angle + np.pi / 2
 
     @property
+    def facade(self) -> tuple[float, float]:
+        """Azimuth [rad] in which the facades across the street face the roadside unit, and their mean distance [m]."""
+        return self.angle, float(np.mean([block.d - block.size[1] / 2 for block in self.buildings]))
+
+    @property
     def sidewalks(self) -> tuple[float, float]:
         """Distances of the two sidewalks' middles."""
         return self.near_kerb - 1.6, self.far_kerb + 1.6
