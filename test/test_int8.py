@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,8 @@ def test_only_what_moves_the_answers_little_is_rounded(tmp_path):
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_engines_run_the_copy(rounded, name):
     pytest.importorskip(name)
+    if name == "openvino" and not importlib.import_module("mmsense_ros.engine.openvino").sums_int8():
+        pytest.skip("this CPU has no VNNI, and OpenVINO's int8 overflows on it")
     engine = open_engine(rounded, EngineOptions(name, "int8"))
     assert (engine.name, engine.precision) == (name, "int8")
     for given in readings(8):
@@ -111,9 +114,20 @@ def test_engines_run_the_copy(rounded, name):
     engine.close()
 
 
+def test_int8_is_left_where_it_overflows(rounded, monkeypatch):
+    openvino = pytest.importorskip("mmsense_ros.engine.openvino")
+    monkeypatch.setattr(openvino.ov.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    monkeypatch.setattr(openvino, "sums_int8", lambda: False)
+    engine = open_engine(rounded, EngineOptions("openvino"))
+    assert engine.precision == "fp32" and "no VNNI" in engine.reason
+    with pytest.raises(EngineError, match="no VNNI.*overflow.*engine onnxruntime"):
+        open_engine(rounded, EngineOptions("openvino", "int8"))
+
+
 def test_auto_takes_int8_where_the_cpu_has_no_bf16(rounded, monkeypatch, caplog):
-    ov = pytest.importorskip("openvino")
-    monkeypatch.setattr(ov.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    openvino = pytest.importorskip("mmsense_ros.engine.openvino")
+    monkeypatch.setattr(openvino.ov.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    monkeypatch.setattr(openvino, "sums_int8", lambda: True)
     engine = open_engine(rounded, EngineOptions("openvino"))
     assert engine.precision == "int8" and "no bf16" in engine.reason
     with int8_path(rounded).open("ab") as file:

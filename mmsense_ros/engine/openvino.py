@@ -18,6 +18,8 @@ from mmsense_ros.share import cache_folder
 TYPES = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16, "fp16": ov.Type.f16}
 TOLERANCE = 0.02  #: largest difference between bf16 and fp32 outputs, relative to the output's largest value
 
+OVERFLOWS = "this CPU has no VNNI, without which OpenVINO sums products of int8 in 16 bits, where they overflow"
+
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +55,7 @@ class OpenVINOEngine(Engine):
 
 
 def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
-    """Compile; "auto" is bf16 if the CPU has it and `agree` holds on the probe, else int8 if there is a copy, else fp32.
+    """Compile; "auto" is bf16 if the CPU has it and `agree` holds on the probe, else int8 if there is a copy and `sums_int8`, else fp32.
 
     Raises ModelError, EngineError.
     """
@@ -62,15 +64,20 @@ def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
     rest = TYPES["bf16" if "bf16" in able else "fp32"]
     try:
         if options.precision == "int8":
-            return OpenVINOEngine(core, int8_graph(path), "int8", rest, options)
+            graph = int8_graph(path)
+            if not sums_int8():
+                raise EngineError(f"engine openvino: {OVERFLOWS}; use precision auto or fp32, or engine onnxruntime")
+            return OpenVINOEngine(core, graph, "int8", rest, options)
         if options.precision != "auto":
             if options.precision not in able:
                 raise EngineError(f"engine openvino: this CPU has no {options.precision}; use precision auto or fp32")
             return OpenVINOEngine(core, path, options.precision, TYPES[options.precision], options)
-        if "bf16" not in able and int8_path(path).is_file():
+        if "bf16" not in able and int8_path(path).is_file() and sums_int8():
             return _rounded(core, path, options)
         best = _chosen(core, able, path, options) if "bf16" in able else "fp32"
         engine = OpenVINOEngine(core, path, best, TYPES[best], options)
+        if "bf16" not in able and int8_path(path).is_file():
+            engine.reason = f"fp32: {OVERFLOWS}"
         if "bf16" in able:
             engine.reason = "bf16 answers as fp32 does" if best == "bf16" else "fp32, as bf16 answers differently"
         return engine
@@ -104,6 +111,15 @@ def _rounded(core: ov.Core, path: Path, options: EngineOptions) -> OpenVINOEngin
         engine = OpenVINOEngine(core, path, "fp32", TYPES["fp32"], options)
         engine.reason = "fp32, as there is no good copy in int8"
     return engine
+
+
+def sums_int8() -> bool:
+    """Whether int8 comes out right here: an x86 CPU must have VNNI (of others we know nothing ill)."""
+    try:
+        flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), None)
+    except OSError:
+        return True
+    return flags is None or "vnni" in flags
 
 
 def agree(exact: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:

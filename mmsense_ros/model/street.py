@@ -60,7 +60,10 @@ class Street(nn.Module):
         evidence = F.softplus(self.evidence(cells).float()).flatten(1)
         score = (evidence @ self.votes).unflatten(1, self.usual.shape) + self.usual
         share = torch.softmax(score.flatten(1), dim=1).unflatten(1, self.usual.shape)
-        angle, distance = share.sum(dim=2) @ ANGLES.to(share.device), share.sum(dim=1) @ DISTANCES.to(share.device)
+        # Sums and no products of matrices: those are what is rounded to int8.
+        angle, distance = (
+            (share.sum(dim=axis) * grid.to(share.device)).sum(dim=1) for axis, grid in ((2, ANGLES), (1, DISTANCES))
+        )
         return Facade(score, angle, distance)
 
     def lanes(self, cells: Tensor, place: Tensor, motion: Tensor, presence: Tensor, facade: Facade) -> Tensor:

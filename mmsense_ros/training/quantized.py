@@ -12,7 +12,7 @@ import numpy as np
 
 from mmsense_ros.engine import Engine, EngineOptions, open_engine
 from mmsense_ros.engine.int8 import int8_path, note_int8, quantize
-from mmsense_ros.errors import ModelError
+from mmsense_ros.errors import EngineError, ModelError
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.progress import progress
 from mmsense_ros.sentence import SentenceEncoder
@@ -57,7 +57,7 @@ def add_int8(model: Path, recipe_path: Path) -> Path:
             share = quantize(own, readings[:: max(len(readings) // READINGS, 1)], report=report)
         note_int8(own, share, exact, {})
         with progress("judging int8") as report:
-            engine = open_engine(own, EngineOptions(engine.name, "int8"))
+            engine = _opened_int8(own, engine.name)
             rounded = _figures(engine, judged, card, report)
             engine.close()
         worse = losses(exact, rounded)
@@ -78,6 +78,14 @@ def losses(exact: Figures, rounded: Figures) -> list[str]:
         for name, limit in allowed.items()
         if (rounded[name] > limit if name in LOWER else rounded[name] < limit)  # NaN: the model has not the task
     ]
+
+
+def _opened_int8(model: Path, name: str) -> Engine:
+    """The int8 copy beside `model` in the engine `name`, or in ONNX Runtime where that cannot run it on this CPU."""
+    try:
+        return open_engine(model, EngineOptions(name, "int8"))
+    except EngineError:
+        return open_engine(model, EngineOptions("onnxruntime", "int8"))
 
 
 def _figures(engine: Engine, judged: Sampler, card: ModelCard, report: Callable[[int, int], None]) -> Figures:

@@ -50,8 +50,10 @@ def adc_cube(moving: Scatterers, still: np.ndarray, noise: np.random.Generator) 
     slow = _tones(2 * moving.velocity * CHIRP.start_frequency * CHIRP.chirp_interval / LIGHT, CHIRPS)
     cube = NOISE * noise.standard_normal((RX, SAMPLES, CHIRPS, 2), np.float32).view(np.complex64)[..., 0]
     cube += still[:, :, None]
+    # In doubles: how many threads share the product changes its last digit, which must not change a whole step.
+    slow = slow.astype(np.complex128)
     for k in range(RX):
-        cube[k] += (fast * across[k][:, None]).T @ slow
+        cube[k] += (fast * across[k][:, None]).T.astype(np.complex128) @ slow
     steps = np.rint(cube.view(np.float32))
     return np.clip(steps, -32768, 32767, out=steps).view(np.complex64)
 
