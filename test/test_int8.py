@@ -200,7 +200,7 @@ def test_export_adds_a_copy_or_says_what_it_costs(tmp_path, monkeypatch, capsys)
 
     made = stand_in(monkeypatch)
     monkeypatch.setattr(quantized, "SentenceEncoder", lambda: SimpleNamespace(encode=said))
-    save_model(small(), TASKS, ModelCard(), tmp_path / "model.safetensors")
+    save_model(small(layers=1), TASKS, ModelCard(), tmp_path / "model.safetensors")
     out = tmp_path / "exported" / "small.onnx"
     command = ["export", str(tmp_path / "model.safetensors"), str(out), "--int8", str(write_recipe(tmp_path))]
 

@@ -22,6 +22,7 @@ from mmsense_ros.errors import EngineError
 KINDS = ("Conv", "Gemm", "MatMul")
 RANGE = 99.99  #: [%] of a tensor's values that its range covers: the few beyond would make all others coarser
 MOVED = 0.06  #: that answers may move (rounding.moved); bf16 moves those of the shipped model about as far
+WORTH = 0.002  #: part of all operations below which a product is not worth rounding
 REMEDY = "`mmsense export MODEL OUT.onnx --int8 RECIPE` makes one, or use precision auto"
 
 Figures = Mapping[str, float]
@@ -78,7 +79,12 @@ def quantize(
 
     exact = onnx.load(str(model))
     weights = {weight.name for weight in exact.graph.initializer}
-    candidates = [node.name for node in exact.graph.node if node.op_type in KINDS and node.input[1] in weights]
+    cost = operations(exact)
+    candidates = [
+        node.name
+        for node in exact.graph.node
+        if node.op_type in KINDS and node.input[1] in weights and cost[node.name] >= WORTH * sum(cost.values())
+    ]
     out = int8_path(model)
     quantize_static(
         str(model),
@@ -103,7 +109,6 @@ def quantize(
     chosen = rounding.chosen(readings, limit, report) if limit < math.inf else set(candidates)
     onnx.save(rounding.only(chosen), str(out))
     onnx.checker.check_model(str(out), full_check=True)
-    cost = operations(exact)
     return sum(cost[node] for node in chosen) / sum(cost.values())
 
 
