@@ -55,7 +55,7 @@ class OpenVINOEngine(Engine):
 
 
 def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
-    """Compile; "auto" is bf16 if the CPU has it and `agree` holds on the probe, else int8 if there is a copy and `sums_int8`, else fp32.
+    """Compile; "auto" is bf16 if the CPU has it and `agree` holds on the probe, else int8 if there is a copy that runs here, else fp32.
 
     Raises ModelError, EngineError.
     """
@@ -64,20 +64,15 @@ def open_model(path: Path, options: EngineOptions) -> OpenVINOEngine:
     rest = TYPES["bf16" if "bf16" in able else "fp32"]
     try:
         if options.precision == "int8":
-            graph = int8_graph(path)
-            if not sums_int8():
-                raise EngineError(f"engine openvino: {OVERFLOWS}; use precision auto or fp32, or engine onnxruntime")
-            return OpenVINOEngine(core, graph, "int8", rest, options)
+            return OpenVINOEngine(core, _copy(path), "int8", rest, options)
         if options.precision != "auto":
             if options.precision not in able:
                 raise EngineError(f"engine openvino: this CPU has no {options.precision}; use precision auto or fp32")
             return OpenVINOEngine(core, path, options.precision, TYPES[options.precision], options)
-        if "bf16" not in able and int8_path(path).is_file() and sums_int8():
+        if "bf16" not in able and int8_path(path).is_file():
             return _rounded(core, path, options)
         best = _chosen(core, able, path, options) if "bf16" in able else "fp32"
         engine = OpenVINOEngine(core, path, best, TYPES[best], options)
-        if "bf16" not in able and int8_path(path).is_file():
-            engine.reason = f"fp32: {OVERFLOWS}"
         if "bf16" in able:
             engine.reason = "bf16 answers as fp32 does" if best == "bf16" else "fp32, as bf16 answers differently"
         return engine
@@ -104,13 +99,21 @@ def _chosen(core: ov.Core, able: set[str], path: Path, options: EngineOptions) -
 def _rounded(core: ov.Core, path: Path, options: EngineOptions) -> OpenVINOEngine:
     """The copy in int8, or `path` in fp32 if the copy is no good."""
     try:
-        engine = OpenVINOEngine(core, int8_graph(path), "int8", TYPES["fp32"], options)
+        engine = OpenVINOEngine(core, _copy(path), "int8", TYPES["fp32"], options)
         engine.reason = "int8 passed its gate, and this CPU has no bf16"
     except (EngineError, ModelError) as error:
         log.warning("%s", error)
         engine = OpenVINOEngine(core, path, "fp32", TYPES["fp32"], options)
-        engine.reason = "fp32, as there is no good copy in int8"
+        engine.reason = f"fp32, as {error}"
     return engine
+
+
+def _copy(path: Path) -> Path:
+    """The copy in int8. Raises EngineError if there is no good one, or this CPU cannot run it."""
+    graph = int8_graph(path)
+    if not sums_int8():
+        raise EngineError(f"engine openvino: {OVERFLOWS}; use precision auto or fp32, or engine onnxruntime")
+    return graph
 
 
 def sums_int8() -> bool:

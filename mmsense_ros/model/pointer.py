@@ -140,8 +140,8 @@ class Pointer(nn.Module):
         centre, log_width, weight = rays.unbind(dim=3)
         wide = BEAMS / CELLS[1]
         sights, images = (torch.stack(two, dim=1).flatten(2) * wide for two in (sight, image))
-        aim = torch.stack([sights, images, sights + centre[:, :, 2] * FARTHEST], dim=2)
-        aim = aim + torch.cat([centre[:, :, :2] * NUDGE, torch.zeros_like(centre[:, :, :1])], dim=2)
+        aside = centre * torch.tensor([NUDGE, NUDGE, FARTHEST], device=centre.device)[:, None]
+        aim = torch.stack([sights, images, sights], dim=2) + aside
         width = FINEST + log_width.clamp(-4, 4).exp()
         return Rays(*(part.permute(0, 3, 1, 2) for part in (aim, width, weight)))
 

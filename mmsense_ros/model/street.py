@@ -39,6 +39,11 @@ class Facade:
     angle: Tensor
     distance: Tensor
 
+    @property
+    def normal(self) -> tuple[Tensor, Tensor]:
+        """x and y (B, 1, 1) of the unit vector across the street."""
+        return self.angle.cos()[:, None, None], self.angle.sin()[:, None, None]
+
 
 class Street(nn.Module):
     """Finds the facades, where in its cell each vehicle is, and its lane."""
@@ -69,8 +74,7 @@ class Street(nn.Module):
     def lanes(self, cells: Tensor, place: Tensor, motion: Tensor, presence: Tensor, facade: Facade) -> Tensor:
         """Logits (B, LANES, *CELLS) of the lane of a vehicle in each cell at `place` (B, 2, *CELLS) [cells] from its centre, moving by
         `motion` (B, 2, *CELLS) [cells/s]; `presence` (B, 1, *CELLS) logits say where there are vehicles, which tell where lanes are."""
-        x, y = position(place)
-        cos, sin = facade.angle.cos()[:, None, None], facade.angle.sin()[:, None, None]
+        (x, y), (cos, sin) = position(place), facade.normal
         across = x * cos + y * sin
         marks = torch.cat([_marks(across, ACROSS), _marks(facade.distance[:, None, None] - across, BEHIND)], dim=1)
         there = torch.sigmoid(presence.float())
@@ -88,8 +92,7 @@ def position(place: Tensor) -> tuple[Tensor, Tensor]:
 
 def mirrored(place: Tensor, facade: Facade) -> Tensor:
     """Columns (B, *CELLS) in which what is at `place` (as in `position`) is seen in the facades; the last ones if outside the view."""
-    x, y = position(place)
-    cos, sin = facade.angle.cos()[:, None, None], facade.angle.sin()[:, None, None]
+    (x, y), (cos, sin) = position(place), facade.normal
     beyond = 2 * (facade.distance[:, None, None] - x * cos - y * sin).clamp(min=0)
     # Within a quarter turn of boresight x is positive, and atan of a quotient is what all engines have.
     azimuth = torch.atan((y + beyond * sin) / (x + beyond * cos).clamp(min=1.0))
