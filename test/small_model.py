@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmsense_ros.model.memory import SLOTS
 from mmsense_ros.model.mmsense import MMSense, ModelConfig
-from mmsense_ros.model.pointer import Rays
+from mmsense_ros.model.rays import Rays
 from mmsense_ros.model.tokenizers import EMBEDDING
 from mmsense_ros.tasks import load_tasks
 

@@ -29,7 +29,8 @@ from mmsense_ros.model.losses import (
     told_loss,
     vehicles_loss,
 )
-from mmsense_ros.model.pointer import ASKED, KINDS, RAYS, Rays
+from mmsense_ros.model.pointer import ASKED, KINDS
+from mmsense_ros.model.rays import RAYS, Rays
 from mmsense_ros.model.street import ANGLES, DISTANCES, grid_shares
 from mmsense_ros.model.tokenizers import CELLS
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mmsense_ros.anchors import COLOURS, LANES, OBJECT_LABELS, ORDERS
 from mmsense_ros.model.cells import AHEAD
-from mmsense_ros.model.pointer import DOUBT, LIKELY, RAYS, Pointed, Pointer, Shown
+from mmsense_ros.model.pointer import DOUBT, LIKELY, Pointed, Pointer, Shown
+from mmsense_ros.model.rays import RAYS
 from mmsense_ros.model.street import ANGLES, DISTANCES, Facade
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS, EMBEDDING
 
@@ -214,4 +215,4 @@ def alone(pointer: Pointer, ray: int, centre: float = 0.0) -> None:
     """Lets a cell be reached by one of its rays only, a sharp one."""
     bias = torch.tensor([0.0, -4.0, -SURE]).repeat(2, RAYS, 1)
     bias[:, ray] = torch.tensor([centre, -4.0, SURE])
-    pointer.aim[4].bias.copy_(bias.flatten())
+    pointer.ways.aim[4].bias.copy_(bias.flatten())

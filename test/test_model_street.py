@@ -13,7 +13,7 @@ from small_model import stir
 from torch import Tensor
 
 from mmsense_ros.anchors import LANES, AnchorGrid
-from mmsense_ros.model.street import ANGLES, DISTANCES, Facade, Street, grid_shares, mirrored, position
+from mmsense_ros.model.street import ANGLES, DISTANCES, Facade, Street, at, by_facade, grid_shares, position
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
 GRID = AnchorGrid()
@@ -73,7 +73,7 @@ def test_places_are_those_of_the_anchors() -> None:
 
 @pytest.mark.parametrize(("angle", "distance"), [(0.0, 40.0), (12.0, 30.0), (-17.0, 27.0)])
 def test_mirror_images_are_as_far_behind_the_facade_as_things_are_before_it(angle: float, distance: float) -> None:
-    columns = mirrored(MIDDLES, line(angle, distance))[0]
+    columns = by_facade(MIDDLES, line(angle, distance)).column[0]
     normal = np.array([math.cos(math.radians(angle)), math.sin(math.radians(angle))])
     compared = 0
     for cell in range(0, GRID.cells, 7):
@@ -88,8 +88,40 @@ def test_mirror_images_are_as_far_behind_the_facade_as_things_are_before_it(angl
 
 
 def test_what_stands_in_the_facade_is_its_own_image() -> None:
-    columns = mirrored(MIDDLES, line(0.0, 6.0))[0]
+    columns = by_facade(MIDDLES, line(0.0, 6.0)).column[0]
     torch.testing.assert_close(columns[8:], (torch.arange(CELLS[1]) + 0.5).expand(8, -1), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("angle", "distance"), [(0.0, 70.0), (-12.0, 68.0)])
+def test_ways_by_the_facades_leave_them_as_they_came(angle: float, distance: float) -> None:
+    way = by_facade(MIDDLES, line(angle, distance))
+    normal = torch.tensor([math.cos(math.radians(angle)), math.sin(math.radians(angle))])
+    meets, thing = (torch.stack(point, dim=-1) for point in (way.meets, way.thing))
+    torch.testing.assert_close(meets @ normal, torch.full((1, *CELLS), distance), atol=1e-3, rtol=0)
+    on, back = meets / meets.norm(dim=-1, keepdim=True), (thing - meets) / (thing - meets).norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(on - 2 * (on @ normal)[..., None] * normal, back, atol=1e-4, rtol=0)
+
+
+def test_points_of_a_way_lead_from_the_facade_to_the_thing() -> None:
+    way = by_facade(MIDDLES, line(0.0, 40.0))
+    row, column = way.point(1.0)
+    torch.testing.assert_close(row[0], (torch.arange(CELLS[0]) + 0.5)[:, None].expand(CELLS), atol=1e-3, rtol=0)
+    torch.testing.assert_close(column[0], (torch.arange(CELLS[1]) + 0.5).expand(CELLS), atol=1e-3, rtol=0)
+    row, column = (values[0, 5, 8].item() for values in way.point(0.0))
+    x, y = (values[0, 5, 8].item() for values in way.meets)
+    assert x == pytest.approx(40.0, abs=1e-3) and row == pytest.approx(math.hypot(x, y) / 4.0, abs=1e-3)
+    assert column == pytest.approx(way.column[0, 5, 8].item(), abs=1e-3), (
+        "the facade shows a thing where the way to it meets it"
+    )
+
+
+def test_what_is_read_between_the_middles_of_cells_is_between_what_they_hold() -> None:
+    row, column = torch.meshgrid(*(torch.arange(count) + 0.5 for count in CELLS), indexing="ij")
+    held = torch.stack([row, column])[None]
+    points = torch.rand(2, 1, *CELLS, generator=torch.Generator().manual_seed(0))
+    rows, columns = (0.5 + points[axis] * (count - 1) for axis, count in enumerate(CELLS))
+    torch.testing.assert_close(at(held, rows, columns)[0], torch.cat([rows, columns]), atol=1e-4, rtol=1e-4)
+    assert not at(held, rows + 2 * CELLS[0], columns).any(), "outside there is nothing"
 
 
 @pytest.mark.parametrize(("angle", "distance"), [(3.0, 22.5), (-44.0, 62.0), (7.7, 8.0)])

@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from mmsense_ros.anchors import OBJECT_BOX, PEOPLE_CHANNELS
 from mmsense_ros.model.attention import SequentialAttention, groups, visible
 from mmsense_ros.model.cells import AHEAD, MOTION_UNIT
-from mmsense_ros.model.pointer import BEAMS, Pointed, Shown
+from mmsense_ros.model.pointer import Pointed, Shown
+from mmsense_ros.model.rays import BEAMS
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS, TOKENS, Places, convolution, token_azimuths
 from mmsense_ros.tasks import Task
 

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from mmsense_ros.anchors import OBJECT_BOX, PEOPLE_BOX, UNKNOWN
 from mmsense_ros.model.cells import MOTION_UNIT
 from mmsense_ros.model.heads import PATHLOSS_SCALE, UNFORESEEN
-from mmsense_ros.model.pointer import ASKED, KINDS, NAMED, Rays
+from mmsense_ros.model.pointer import ASKED, KINDS, NAMED
+from mmsense_ros.model.rays import Rays
 from mmsense_ros.model.street import grid_shares
 from mmsense_ros.model.tokenizers import CELLS
 from mmsense_ros.tasks import Task

@@ -45,6 +45,21 @@ class Facade:
         return self.angle.cos()[:, None, None], self.angle.sin()[:, None, None]
 
 
+@dataclass
+class Reflection:
+    """Ways by the facades to the cells: `column` (B, *CELLS) in which each is seen in them, the last ones if outside the view; x and y
+    (B, *CELLS) [m] of what is in it, `thing`, and of where the way `meets` the facade."""
+
+    column: Tensor
+    thing: tuple[Tensor, Tensor]
+    meets: tuple[Tensor, Tensor]
+
+    def point(self, part: float) -> tuple[Tensor, Tensor]:
+        """Rows and columns (B, *CELLS) [cells] of the points `part` of the way from the facade to the things."""
+        x, y = (start + part * (end - start) for start, end in zip(self.meets, self.thing))
+        return _polar(x, y)
+
+
 class Street(nn.Module):
     """Finds the facades, where in its cell each vehicle is, and its lane."""
 
@@ -90,13 +105,28 @@ def position(place: Tensor) -> tuple[Tensor, Tensor]:
     return distance * azimuth.cos(), distance * azimuth.sin()
 
 
-def mirrored(place: Tensor, facade: Facade) -> Tensor:
-    """Columns (B, *CELLS) in which what is at `place` (as in `position`) is seen in the facades; the last ones if outside the view."""
+def by_facade(place: Tensor, facade: Facade) -> Reflection:
+    """How what is at `place` (as in `position`) is seen in the facades; what is in or behind them is its own image."""
     (x, y), (cos, sin) = position(place), facade.normal
-    beyond = 2 * (facade.distance[:, None, None] - x * cos - y * sin).clamp(min=0)
+    across, distance = x * cos + y * sin, facade.distance[:, None, None]
+    beyond = 2 * (distance - across).clamp(min=0)
+    image = x + beyond * cos, y + beyond * sin
+    meets = distance / (across + beyond).clamp(min=1.0)
+    return Reflection(_polar(*image)[1].clamp(0, CELLS[1]), (x, y), (image[0] * meets, image[1] * meets))
+
+
+def at(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`features` (B, n, *CELLS) at the points `rows`, `columns` (B, *CELLS) [cells], bilinear between the cells' middles, 0 outside;
+    (B, n, *CELLS)."""
+    grid = torch.stack([2 * columns / CELLS[1] - 1, 2 * rows / CELLS[0] - 1], dim=-1)
+    return F.grid_sample(features.float(), grid, align_corners=False).to(features.dtype)
+
+
+def _polar(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns [cells] of points [m]."""
     # Within a quarter turn of boresight x is positive, and atan of a quotient is what all engines have.
-    azimuth = torch.atan((y + beyond * sin) / (x + beyond * cos).clamp(min=1.0))
-    return ((HALF_VIEW - azimuth) * (CELLS[1] / (2 * HALF_VIEW))).clamp(0, CELLS[1])
+    azimuth = torch.atan(y / x.clamp(min=1.0))
+    return (x.square() + y.square()).clamp(min=1.0).sqrt() / CELL_DEPTH, (HALF_VIEW - azimuth) * (CELLS[1] / (2 * HALF_VIEW))
 
 
 def grid_shares(angle: Tensor, distance: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmsense_ros.calibration import ANTENNA_FRAME
 from mmsense_ros.data.datasets.source import Source, Tally
-from mmsense_ros.data.topics import INSTRUCTION, TF_STATIC
 from mmsense_ros.data.rosbag import BagWriter
+from mmsense_ros.data.topics import INSTRUCTION, TF_STATIC
 from mmsense_ros.errors import BagError
 from mmsense_ros.messages.link import string_message, transforms_message
 from mmsense_ros.messages.types import RosbagTypes
