@@ -48,7 +48,7 @@ def _of(model: torch.nn.Module, sampler: Sampler) -> dict[str, Figures]:
             parts = (
                 outputs["beam"][snapshot, slot, 0],
                 seen.match[snapshot, slot].argmax(dim=1),
-                seen.rays.of(snapshot, cell)[:, 0],
+                seen.rays.of(batch.targets.cell.clamp(min=0))[snapshot, slot, 0],
             )
             there = outputs["objects"][snapshot, cell, 1 : 1 + sum(KINDS)].split(KINDS, dim=1)
             kinds = torch.stack([logits.argmax(dim=1) for logits in there], dim=1)

@@ -28,7 +28,9 @@ from mmsense_ros.model.losses import (
     rays_loss,
     told_loss,
     vehicles_loss,
+    where_loss,
 )
+from mmsense_ros.model.memory import TOLD
 from mmsense_ros.model.pointer import ASKED, KINDS
 from mmsense_ros.model.rays import RAYS, Rays
 from mmsense_ros.model.street import ANGLES, DISTANCES, grid_shares
@@ -136,14 +138,24 @@ def test_the_pointer_learns_of_hidden_terminals_too() -> None:
 
 
 def test_rays_learn_at_the_true_cell() -> None:
-    centre = torch.full((1, 512, 2, RAYS), 32.0, requires_grad=True)
-    rays = Rays(centre, torch.full((1, 512, 2, RAYS), 1e4), torch.zeros(1, 512, 2, RAYS))
+    centre = torch.full((1, 2, RAYS, 512), 32.0, requires_grad=True)
+    rays = Rays(
+        centre=centre,
+        width=torch.full((1, 2, RAYS, 512), 1e4),
+        weight=torch.zeros(1, 2, RAYS, 512),
+        other=torch.full((1, 2, 1, 512), -1e4),
+        mirror=torch.zeros(1, 512),
+        x=torch.zeros(1, 2, 512),
+        y=torch.zeros(1, 2, 512),
+        towards=torch.full((1, 2, 512, 64), 1 / 64),
+        law=torch.tensor([4.0, 2.5, 15.0, 1.0]),
+    )
     loss = rays_loss(rays, truth(), 0.5)
     assert loss.item() == pytest.approx(-math.log(1 / 64 + UNFORESEEN), rel=1e-5), "rays of any width point everywhere"
     rays.width.fill_(8.0)
     rays_loss(rays, truth(), 0.5).backward()
-    assert torch.nonzero(centre.grad[0].any(dim=2).any(dim=1))[:, 0].tolist() == [SEEN, HIDDEN]
-    assert (centre.grad[0, [SEEN, HIDDEN]] > 0).all(), "the best beam is to the left of them all"
+    assert torch.nonzero(centre.grad[0].any(dim=1).any(dim=0))[:, 0].tolist() == [SEEN, HIDDEN]
+    assert (centre.grad[0, ..., [SEEN, HIDDEN]] > 0).all(), "the best beam is to the left of them all"
 
 
 def test_words_are_understood_when_all_that_they_name_is() -> None:
@@ -214,15 +226,17 @@ def test_a_hidden_thing_counts_for_what_alone() -> None:
 
 
 def test_an_entry_tells_of_what_is_in_sight() -> None:
-    told, people = torch.zeros(1, sum(KINDS) + 2, *CELLS, requires_grad=True), things(1, 3)
-    people.cell = people.cell + 1
-    loss = told_loss(told, things(2, 10), people)
-    assert loss.item() == pytest.approx(math.log(KINDS[0]) + math.log(KINDS[1]) + 4 * 0.95, rel=1e-5)
+    told, people = torch.zeros(1, TOLD, *CELLS, requires_grad=True), things(1, 3)
+    people.cell, people.heat = people.cell + 1, people.heat.roll(1)
+    loss, vehicles = told_loss(told, things(2, 10), people), things(2, 10)
+    whether = where_loss(torch.zeros(1, 512), vehicles, people)
+    assert loss.item() == pytest.approx(math.log(KINDS[0]) + math.log(KINDS[1]) + 4 * 0.95 + whether.item(), rel=1e-5)
     loss.backward()
-    gradient = told.grad[0].flatten(1)
+    gradient, there = told.grad[0, :-1].flatten(1), told.grad[0, -1].flatten()
     assert torch.nonzero(gradient.any(dim=0))[:, 0].tolist() == [SEEN, SEEN + 1]
     assert gradient[:4, SEEN].argmin() == 2 and gradient[4:-2, SEEN].argmin() == 5
     assert not gradient[:-2, SEEN + 1].any() and (gradient[-2:, [SEEN, SEEN + 1]] < 0).all()
+    assert torch.nonzero(there < 0)[:, 0].tolist() == [SEEN, SEEN + 1] and there[EMPTY] > 0
 
 
 def test_motion_is_learned_of_hidden_things_too_and_empty_cells_stand_still() -> None:

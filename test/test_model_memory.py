@@ -9,8 +9,9 @@ torch = pytest.importorskip("torch", reason="the model needs the extra `train`")
 from small_model import maps, nothing_remembered, small, told
 
 from mmsense_ros.model.export import OneInstruction
-from mmsense_ros.model.memory import CONTENT, ENTRY, REACH, SLOTS, carry, remember
+from mmsense_ros.model.memory import CONTENT, ENTRY, REACH, SLOTS, WINDOW, Memory, carry, carry_things, remember
 from mmsense_ros.model.mmsense import MMSense
+from mmsense_ros.model.pointer import KINDS
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
 
@@ -113,8 +114,73 @@ def test_a_window_is_answered_as_snapshots_that_came_one_by_one(model: MMSense) 
 @torch.no_grad()
 def test_what_has_moved_is_remembered_where_it_must_be_by_now(model: MMSense) -> None:
     cells, ages = torch.zeros(1, CELL_CHANNELS, *CELLS), torch.tensor([[1.0, -1.0, -1.0, -1.0]])
-    moving, arrived = entry((5, 10, 1.0, 0.0, 2.0)), entry((5, 12, 1.0, 0.0, 0.0))
-    torch.testing.assert_close(model.memory(cells, moving, ages).past, model.memory(cells, arrived, ages).past)
+    moving, arrived = entry((5, 10, 1.0, 0.0, 2.0)), entry((5, 12, 1.0, 0.0, 2.0))
+    now = torch.tensor([[0.0, -1.0, -1.0, -1.0]])
+    assert torch.equal(carry(moving, ages, torch.float32)[:, 0], carry(arrived, now, torch.float32)[:, 0])
+    changed = (model.memory(cells, moving, ages).past - model.memory(cells, entry(), ages).past).abs().amax(dim=(0, 1)) > 1e-5
+    aside = WINDOW[1] + 3  # how far matching and the two convolutions see
+    assert changed[5, 12] and not changed[:, : 12 - aside].any() and not changed[:, 13 + aside :].any()
+
+
+def things(*made: tuple[int, int, float, float, float, float]) -> torch.Tensor:
+    """What `carry_things` makes, after a second, of things (row, column, place in it, rows/s, columns/s): (SLOTS, 4, *CELLS)."""
+    entries = entry(*((row, column, 0.0, down, aside) for row, column, _, _, down, aside in made))
+    place, presence = torch.zeros(1, SLOTS, 2, *CELLS), torch.zeros(1, SLOTS, 1, *CELLS)
+    for row, column, *inside, _, _ in made:
+        place[0, :, :, row, column], presence[0, :, 0, row, column] = torch.tensor(inside), 1.0
+    return carry_things(entries, place, presence, torch.ones(1, SLOTS))[0]
+
+
+def test_where_a_thing_is_and_its_motion_are_carried_exactly() -> None:
+    moved = things((5, 10, 0.1, -0.3, 0.25, -1.5))[0]
+    for row, column in ((5, 8), (5, 9), (6, 8), (6, 9)):
+        down, aside, *motion = moved[:, row, column].tolist()
+        assert (row + down, column + aside) == pytest.approx((5.35, 8.2), abs=0.02) and motion == pytest.approx(
+            [0.25, -1.5], rel=0.02
+        )
+    assert not moved[:, 5, 10].any(), "it has left its cell"
+
+
+def test_things_that_meet_in_a_cell_are_known_by_their_mean() -> None:
+    moved = things((5, 10, 0.0, 0.0, 0.0, 2.0), (5, 15, 0.0, 0.0, 0.0, -3.0))[2, :, 5, 12]
+    assert moved.tolist() == pytest.approx([0.0, 0.0, 0.0, -0.5], abs=0.01)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("age", [0.5, 2.0])
+def test_motion_is_told_by_where_things_were(age: float) -> None:
+    memory = small().memory
+    believe_matches(memory)
+    was, now = torch.zeros(2, 1, CELL_CHANNELS, *CELLS)
+    was[0, :, 6, 12], now[0, :, 7, 9] = 2.0, 2.0
+    entries = memory(was, torch.zeros(1, SLOTS, ENTRY, *CELLS), -torch.ones(1, SLOTS)).entry
+    entries[:, CONTENT:] = 0.0
+    ages = torch.tensor([[age, -1.0, -1.0, -1.0]])
+    moved = memory(now, entries[:, None].expand(-1, SLOTS, -1, -1, -1), ages).motion[0, :, 7, 9] * age
+    assert moved.tolist() == pytest.approx([1.0, -3.0], abs=0.05)
+
+
+@torch.no_grad()
+def test_what_is_hidden_keeps_its_motion() -> None:
+    memory = small().memory
+    believe_matches(memory)
+    memory.sure.bias.copy_(torch.tensor([0.0, *[100.0] * SLOTS, *[0.0] * SLOTS]))
+    memory.tell.bias[-1] = 5.0
+    moving = entry(*((5, column, 1.0, 0.0, 2.0) for column in range(4, 12)))
+    kept = memory(torch.zeros(1, CELL_CHANNELS, *CELLS), moving, torch.tensor([[1.0, -1.0, -1.0, -1.0]])).motion
+    torch.testing.assert_close(kept[0, :, 5, 8], torch.tensor([0.0, 2.0]), atol=0.02, rtol=0)
+
+
+def believe_matches(memory: Memory) -> None:
+    """Matches are strict and believed; things are in the middle of their cells."""
+    memory.strict.fill_(50.0)
+    memory.write.weight[:] = 1 / CELL_CHANNELS
+    memory.write.bias.zero_()
+    memory.tell.weight[sum(KINDS) :] = 0.0
+    memory.tell.weight[-1] = 1.0
+    memory.tell.bias[sum(KINDS) :] = 0.0
+    memory.sure.weight.zero_()
+    memory.sure.bias.copy_(torch.tensor([0.0, *[0.0] * SLOTS, *[100.0] * SLOTS]))
 
 
 @torch.no_grad()

@@ -36,10 +36,13 @@ def test_an_average_is_lent_and_taken_back(learner: Learner) -> None:
     assert learner.model.training and all(torch.equal(after[name], before[name]) for name in before)
 
 
-def test_norms_and_biases_do_not_decay(learner: Learner) -> None:
+def test_what_is_no_layers_matrix_does_not_decay(learner: Learner) -> None:
     matrices, others = learner.configure_optimizers().param_groups
     assert matrices["weight_decay"] > 0 == others["weight_decay"]
-    assert all(weight.ndim > 1 for weight in matrices["params"]) and all(weight.ndim <= 1 for weight in others["params"])
+    names = {id(value): name for name, value in learner.named_parameters()}
+    decaying, still = ({names[id(value)] for value in group["params"]} for group in (matrices, others))
+    assert {"model.cells.join.weight", "model.pointer.asked.0.weight"} < decaying and all(name.endswith("weight") for name in decaying)
+    assert {"model.cells.place", "model.pointer.cost", "model.cells.join.bias", "loss.log_sigma.beam"} - still <= {"model.cells.join.bias"}
     every = {id(weight) for weight in learner.parameters()}
     assert {id(weight) for group in (matrices, others) for weight in group["params"]} == every, "log sigmas learn too"
 

@@ -131,11 +131,10 @@ def grounding_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
 
 def rays_loss(rays: Rays, targets: Targets, temperature: float) -> Tensor:
     """Cross-entropy of the beams that reach the terminal's true cell, whatever the pointer took it for."""
-    snapshot, slot = torch.nonzero(targets.served & (targets.cell >= 0), as_tuple=True)
-    power, share = targets.power[snapshot, slot], rays.of(snapshot, targets.cell[snapshot, slot])
-    known = power.isfinite().all(dim=-1)
-    target = torch.softmax(power[known] / temperature, dim=-1)
-    return _mean(-(target * (share[known] + UNFORESEEN).log()).sum(dim=-1))
+    known = (targets.served & (targets.cell >= 0))[..., None] & targets.power.isfinite().all(dim=-1)
+    target = torch.softmax(targets.power[known] / temperature, dim=-1)
+    share = rays.of(targets.cell.clamp(min=0))[known]
+    return _mean(-(target * (share + UNFORESEEN).log()).sum(dim=-1))
 
 
 def asked_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
@@ -149,16 +148,22 @@ def cell_loss(output: Tensor, targets: CellTargets, kinds: tuple[int, ...], box:
 
     Hidden things count for what alone: a memory may know.
     """
-    score = output[..., 0]
-    likely, unlikely = F.logsigmoid(score), F.logsigmoid(-score)
-    known = targets.heat.isfinite()
-    empty = (1 - targets.heat[known]) ** 4 * (2 * likely[known]).exp() * unlikely[known]
     here = targets.batch[targets.seen], targets.cell[targets.seen]
-    full = (2 * unlikely[here]).exp() * likely[here]
     count = max(len(here[0]), 1)
-    where = -(empty.sum() + full.sum()) / count
+    where = where_loss(output[..., 0], targets)
     what = kind_loss(output[targets.batch, targets.cell, 1:], targets.kind, kinds)
     return where + what + _known_l1(output[here][:, box], targets.box[targets.seen]) / count
+
+
+def where_loss(score: Tensor, *targets: CellTargets) -> Tensor:
+    """Penalty-reduced focal loss of `score` (B, Q), logits that a cell holds one of the things of `targets`."""
+    likely, unlikely = F.logsigmoid(score), F.logsigmoid(-score)
+    heat = torch.stack([those.heat for those in targets]).amax(dim=0)
+    known = heat.isfinite()
+    empty = (1 - heat[known]) ** 4 * (2 * likely[known]).exp() * unlikely[known]
+    here = tuple(torch.cat([getattr(those, name)[those.seen] for those in targets]) for name in ("batch", "cell"))
+    full = (2 * unlikely[here]).exp() * likely[here]
+    return -(empty.sum() + full.sum()) / max(len(here[0]), 1)
 
 
 def kind_loss(logits: Tensor, kind: Tensor, kinds: tuple[int, ...]) -> Tensor:
@@ -172,15 +177,16 @@ def kind_loss(logits: Tensor, kind: Tensor, kinds: tuple[int, ...]) -> Tensor:
 
 
 def told_loss(told: Tensor, vehicles: CellTargets, people: CellTargets) -> Tensor:
-    """Cross-entropy of what a snapshot's entry tells of the vehicles in sight, and smooth L1 of where it says that they and people are."""
+    """Cross-entropy of what a snapshot's entry tells of the vehicles in sight, focal loss of whether it says that they and people are
+    there, and smooth L1 of where."""
     told = told.float().flatten(2).transpose(1, 2)
     logits = told[vehicles.batch[vehicles.seen], vehicles.cell[vehicles.seen]]
     where = sum(
-        _known_l1(told[those.batch[those.seen], those.cell[those.seen]][:, sum(KINDS) :], those.box[those.seen, :2])
+        _known_l1(told[those.batch[those.seen], those.cell[those.seen]][:, sum(KINDS) : -1], those.box[those.seen, :2])
         / max(int(those.seen.sum()), 1)
         for those in (vehicles, people)
     )
-    return kind_loss(logits, vehicles.kind[vehicles.seen], KINDS) + where
+    return kind_loss(logits, vehicles.kind[vehicles.seen], KINDS) + where + where_loss(told[..., -1], vehicles, people)
 
 
 def facade_loss(score: Tensor, facade: Tensor) -> Tensor:

@@ -5,10 +5,18 @@ each cell's content is moved on by its motion times the entry's true age: what h
 entry a snapshot is all that is kept, so that a window of any length costs the same. The slots cover the past in growing steps: slot
 k keeps its entry until that is REACH[k] old and slot k - 1 has one to pass on, so that at 30 snapshots a second they hold what is
 up to about 0.5, 1, 2 and 4 seconds old.
+
+How things move is told by where they were. A cell compares its content y with an entry's, carried to now, in a window of cells around,
+
+    P(d) = softmax_d(<y_c, carried_{c+d}> + usual_d),    moved = place_c - sum_d P(d) (d + place_{c+d}),
+
+`place` being where in its cell a thing is, and takes the motion that the entry had for it plus moved / age: a soft matching of local
+correlations (FlowNet: Dosovitskiy et al., 2015; soft argmax: Kendall et al., GC-Net, 2017) that grows finer with age.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +31,13 @@ SLOTS = 4
 CONTENT = 14  #: channels of an entry that say what is there
 ENTRY = CONTENT + 2  #: and two that say how it moves, in rows and columns of cells per second
 REACH = (0.5, 1.0, 2.0, 4.0)  #: [s] how old a slot's entry gets
+WINDOW = 1, 6  #: rows and columns to each side in which a thing is looked for
+STEPS = torch.cartesian_prod(*(torch.arange(-reach, reach + 1.0) for reach in WINDOW))  #: (D, 2) its places, from its middle
+SOONEST = 0.1  #: [s] least age at which having moved tells of motion
+TOLD = sum(KINDS) + 3  #: what entries tell of each cell: class, colour, where in it a thing is (2), whether one is
+FAINT = 1e-3  #: presence that a cell must have to say anything
+UNKNOWN = 1e4  #: what is taken from the logit of an empty slot
+TRACED = 7  #: channels of how an entry tells of motion: that of what must be here by now; that of what matches, and since; how well it does
 
 
 @dataclass
@@ -45,14 +60,18 @@ class Memory(nn.Module):
         self.write = nn.Conv2d(CELL_CHANNELS, CONTENT, 1)
         # No batch norm: snapshots with and without a past come in batches of their own, whose statistics differ.
         self.compare = nn.Sequential(
-            nn.Conv2d(SLOTS * (CONTENT + 2) + CELL_CHANNELS, CELL_CHANNELS, 1),
+            nn.Conv2d(SLOTS * (CONTENT + 2 + TRACED) + CELL_CHANNELS, CELL_CHANNELS, 1),
             nn.ReLU(),
             nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 3, padding=2, dilation=2),
         )
+        self.usual = nn.Parameter(-STEPS.square().sum(dim=1) / 50)
+        self.strict = nn.Parameter(torch.tensor(1.0))
         self.move = nn.Sequential(nn.Conv2d(CELL_CHANNELS, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2, 1))
-        self.tell = nn.Conv2d(CONTENT, sum(KINDS) + 2, 1)  #: entries tell class, colour, and where in its cell a thing is
+        #: of motion as it is seen, as each entry has it of what must be here by now, and of what matches
+        self.sure = nn.Conv2d(CELL_CHANNELS, 1 + 2 * SLOTS, 1)
+        self.tell = nn.Conv2d(CONTENT, TOLD, 1)
         self.trust = nn.Conv2d(CELL_CHANNELS, SLOTS, 1)  #: and how far they are to be believed
         nn.init.constant_(self.trust.bias, -2.0)
         nn.init.zeros_(self.move[2].weight)
@@ -64,14 +83,37 @@ class Memory(nn.Module):
         there = (ages >= 0).to(cells.dtype)[:, :, None, None, None]
         age = (ages / REACH[-1]).clamp(0, 2).to(cells.dtype)[:, :, None, None, None] * there
         carried = carry(entries, ages.clamp(min=0), cells.dtype) * there
-        planes = torch.cat([carried, there.expand(-1, -1, 1, *CELLS), age.expand(-1, -1, 1, *CELLS)], dim=2)
+        content = torch.tanh(self.write(cells))
+        kept, found, since, like = self._match(content, carried, entries, ages)
+        traced = torch.cat([kept, found, since.clamp(-4, 4), like], dim=2).to(cells.dtype) * there
+        flags = torch.cat([there, age], dim=2).expand(-1, -1, -1, *CELLS)
+        planes = torch.cat([carried, flags, traced], dim=2)
         past = self.compare(torch.cat([cells, planes.flatten(1, 2)], dim=1))
         trust = torch.sigmoid(self.trust(past)) * there[:, :, 0]
         told = self.tell(carried.flatten(0, 1))[:, : sum(KINDS)].unflatten(0, carried.shape[:2])
         kinds = (told * trust[:, :, None]).sum(dim=1)
-        motion = self.move(cells + past).float() * MOTION_UNIT
-        content = torch.tanh(self.write(cells)).float()
-        return Recollection(past, kinds, motion, torch.cat([content, motion], dim=1))
+        unknown = ((ages < 0) * UNKNOWN).repeat(1, 2)
+        sure = torch.softmax(self.sure(past).float() - F.pad(unknown, (1, 0))[:, :, None, None], dim=1)
+        motions = torch.cat([self.move(cells + past).float()[:, None], kept, found + since], dim=1)
+        motion = (motions * sure[:, :, None]).sum(dim=1) * MOTION_UNIT
+        return Recollection(past, kinds, motion, torch.cat([content.float(), motion], dim=1))
+
+    def _match(self, content: Tensor, carried: Tensor, entries: Tensor, ages: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `entries` tell of motion, (B, SLOTS, 2, *CELLS) [MOTION_UNIT] each: that of what must be in the cells by now; that of
+        what is found around in `carried` (B, SLOTS, CONTENT, *CELLS) to be like `content` (B, CONTENT, *CELLS); how it moved since; and
+        (B, SLOTS, 1, *CELLS) how like it is."""
+        like = torch.stack([(part * content[:, None]).sum(dim=2) for part in _around(carried)], dim=2).float()
+        like = F.softplus(self.strict) * like + self.usual[:, None, None]
+        share = torch.softmax(like, dim=2)
+        with torch.autocast(content.device.type, enabled=False):  # places need more than bfloat16's eight bits
+            told = self.tell(entries[:, :, :CONTENT].flatten(0, 1))[:, sum(KINDS) :].unflatten(0, entries.shape[:2])
+            things = carry_things(entries, told[:, :, :2], torch.sigmoid(told[:, :, 2:]), ages.clamp(min=0))
+        found = sum(share[:, :, step, None] * part for step, part in enumerate(_around(things)))
+        away = (share[:, :, :, None] * STEPS.to(share.device)[:, :, None, None]).sum(dim=2)
+        here = self.tell(content)[:, None, sum(KINDS) : sum(KINDS) + 2].float()
+        since = (here - found[:, :, :2] - away) / ages.clamp(min=SOONEST)[:, :, None, None, None]
+        moving = (motion / MOTION_UNIT for motion in (things[:, :, 2:], found[:, :, 2:], since))
+        return *moving, (share * like).sum(dim=2, keepdim=True)
 
     def in_turn(self, cells: Tensor, earlier: Tensor, ages: Tensor) -> Recollection:
         """The same for snapshots that remember each other: `earlier` (B, SLOTS) int64 says which, each before its own."""
@@ -92,12 +134,41 @@ def carry(entries: Tensor, ages: Tensor, dtype: torch.dtype) -> Tensor:
     What moves by s cells gives max(0, 1 - |n' - n - s|) of itself to place n', along range as along azimuth; what leaves the view
     is lost.
     """
+    rows, columns = (F.relu(1 - away.abs()).to(dtype) for away in _away(entries, ages))
     content = entries[:, :, :CONTENT].flatten(3).to(dtype)
-    rows, columns = (entries[:, :, CONTENT:].float() * ages[:, :, None, None, None]).unbind(dim=2)
-    along_range = _places(rows, 2).transpose(2, 3).to(dtype)
-    along_azimuth = _places(columns, 3).to(dtype)
-    moved = (content[:, :, :, None] * along_range[:, :, None]).flatten(2, 3) @ along_azimuth
+    moved = (content[:, :, :, None] * rows[:, :, None]).flatten(2, 3) @ columns
     return moved.unflatten(2, (CONTENT, CELLS[0]))
+
+
+def carry_things(entries: Tensor, place: Tensor, presence: Tensor, ages: Tensor) -> Tensor:
+    """Where in each cell things are by now, and their motion (B, SLOTS, 4, *CELLS) [cells, cells/s]: those that `entries` tell of at
+    `place` (B, SLOTS, 2, *CELLS) [cells] in theirs, `presence` (B, SLOTS, 1, *CELLS) 0..1, moved on as in `carry`. Where several come
+    to lie in a cell it is their mean, where none does, 0."""
+    rows, columns = _away(entries, ages)
+    row_share, column_share = F.relu(1 - rows.abs()), F.relu(1 - columns.abs())
+    place, presence = place.flatten(3), presence.flatten(3)
+    motion = entries[:, :, CONTENT:].flatten(3).float()
+    weight = presence * row_share
+    along = [weight, weight * (place[:, :, :1] + rows), weight * motion[:, :, :1], weight * motion[:, :, 1:]]
+    total, down, *moving = (torch.cat(along, dim=2) @ column_share).unflatten(2, (len(along), CELLS[0])).unbind(dim=2)
+    aside = weight @ (column_share * (place[:, :, 1, :, None] + columns))
+    return torch.stack([down, aside, *moving], dim=2) / (total[:, :, None] + FAINT)
+
+
+def _away(entries: Tensor, ages: Tensor) -> tuple[Tensor, Tensor]:
+    """How far [cells] what `entries` hold lies, after `ages`, beyond each row (B, SLOTS, rows, cells) and column (B, SLOTS, cells, columns)."""
+    shift = (entries[:, :, CONTENT:].float() * ages[:, :, None, None, None]).flatten(3)
+    rows, columns = (torch.arange(count, device=ages.device, dtype=torch.float32) for count in CELLS)
+    row, column = rows.repeat_interleave(CELLS[1]), columns.repeat(CELLS[0])
+    return (row + shift[:, :, 0])[:, :, None] - rows[:, None], (column + shift[:, :, 1])[..., None] - columns
+
+
+def _around(features: Tensor) -> Iterator[Tensor]:
+    """`features` (..., *CELLS) as each of the STEPS finds them, 0 outside the view."""
+    padded = F.pad(features, (WINDOW[1], WINDOW[1], WINDOW[0], WINDOW[0]))
+    for rows in range(2 * WINDOW[0] + 1):
+        for columns in range(2 * WINDOW[1] + 1):
+            yield padded[..., rows : rows + CELLS[0], columns : columns + CELLS[1]]
 
 
 def _places(shift: Tensor, axis: int) -> Tensor:

@@ -90,8 +90,8 @@ class Pointer(nn.Module):
         share = torch.softmax(match, dim=2)
         rays = self.ways(shown.cells, shown.ahead, shown.place, shown.motion, shown.facade)
         likely, cell = share.topk(LIKELY, dim=2)
-        snapshot = torch.arange(len(cell), device=cell.device)[:, None, None].expand_as(cell)
-        beams = (likely / likely.sum(dim=2, keepdim=True))[:, :, None] @ rays.of(snapshot, cell).flatten(3)
+        reached = rays.of(cell.flatten(1)).unflatten(1, cell.shape[1:])
+        beams = (likely / likely.sum(dim=2, keepdim=True))[:, :, None] @ reached.flatten(3)
         return Pointed(match, share, asked, rays, beams.squeeze(2).unflatten(2, (2, BEAMS)))
 
 

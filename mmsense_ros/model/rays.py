@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mmsense_ros.model.cells import AHEAD
 from mmsense_ros.model.street import Facade, at, by_facade
@@ -13,33 +14,61 @@ from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
 BEAMS = 64
 FINEST = 0.3  #: [beams] the sharpest a beam prediction gets
-RAYS = 3  #: ways from the array to a cell: line of sight, the facades' mirror image, and another reflection
+RAYS = 3  #: ways from the array to a cell: line of sight, the facades' mirror image, one that is free; besides those by other cells
 FARTHEST = 12.0  #: [beams] one unit of that one's distance from the line of sight
 NUDGE = 2.0  #: [beams] one unit of what is corrected of the others
 SOLID = 10  #: channels of what there is in a cell that might stand in the way
+USUAL_WAY = 30.0  #: [m]
 LEGS = (0.0, 0.35, 0.7)  #: where a way by the facades is looked at, from the facade (0) to the cell (1)
 
 
 @dataclass
 class Rays:
-    """How each cell is reached, now and ahead, (B, cells, 2, RAYS) each: `centre` and `width` [beams], `weight` logits."""
+    """How each cell is reached, now and ahead: `centre` and `width` [beams] and `weight`, logits, (B, 2, RAYS, cells); `other`
+    (B, 2, 1, cells) logits of all that is beside. Large vehicles mirror others: `mirror` (B, cells) logits of how well what is in a cell
+    does, `x` and `y` (B, 2, cells) [m] where it is, `towards` (B, 2, cells, BEAMS) the shares of the beams that reach it; `law` (4,)
+    how that depends on distances (`Ways`)."""
 
     centre: Tensor
     width: Tensor
     weight: Tensor
+    other: Tensor
+    mirror: Tensor
+    x: Tensor
+    y: Tensor
+    towards: Tensor
+    law: Tensor
 
-    def of(self, snapshot: Tensor, cell: Tensor) -> Tensor:
-        """Shares (..., 2, BEAMS) of the beams that reach the cells `cell` (...) of `snapshot` (...)."""
-        centre, width, weight = (part[snapshot, cell] for part in (self.centre, self.width, self.weight))
-        away = (torch.arange(BEAMS, device=cell.device) + 0.5 - centre[..., None]) / width[..., None]
-        spread = torch.softmax(away.square() / -2, dim=-1)
-        return (torch.softmax(weight, dim=-1)[..., None, :] @ spread).squeeze(-2)
+    def of(self, cell: Tensor) -> Tensor:
+        """Shares (B, n, 2, BEAMS) of the beams that reach each snapshot's cells `cell` (B, n)."""
+        snapshot = torch.arange(len(cell), device=cell.device)[:, None]
+
+        def here(part: Tensor) -> Tensor:  # (B, n, 2, ...)
+            return part.movedim(-1, 1)[snapshot, cell]
+
+        away = torch.arange(BEAMS, device=cell.device) + 0.5 - here(self.centre)[..., None]
+        spread = torch.softmax((away / here(self.width)[..., None]).square() / -2, dim=-1)
+        x, y = here(self.x)[..., None] - self.x[:, None], here(self.y)[..., None] - self.y[:, None]
+        mirrored = here(self.other) + self.mirror[:, None, None] - self._lost((x.square() + y.square() + 1e-4).sqrt())
+        share = torch.softmax(torch.cat([here(self.weight), mirrored], dim=-1), dim=-1)
+        direct = (share[..., None, :RAYS] @ spread).squeeze(-2)
+        return direct + (share[..., RAYS:].transpose(1, 2) @ self.towards).transpose(1, 2)
+
+    def _lost(self, between: Tensor) -> Tensor:
+        """What of its logit a way by another cell loses, that being `between` (B, n, 2, cells) [m] away."""
+        fall, nearest, farthest, sharp = self.law
+        length = (self.x.square() + self.y.square() + 1e-4).sqrt()[:, None] + between
+        return fall * (length / USUAL_WAY).log() + F.softplus(sharp * (between - farthest)) + F.softplus(sharp * (nearest - between))
 
 
 class Ways(nn.Module):
-    """Beam k reaches cell c with share sum_i w_ci N(k; centre_ci, width_ci) over the RAYS, now, and ahead, by when c's motion has carried
-    what is there on.
+    """Beam k reaches cell c with share sum_i w_ci N(k; centre_ci, width_ci), now, and ahead, by when motion has carried on what is there.
 
+    i goes over the RAYS and over all other cells j, which mirror c: of those w_cj is proportional to exp(other_c + mirror_j - lost_cj),
+
+        lost_cj = fall ln((r_j + d_cj) / USUAL_WAY) + softplus(s (d_cj - farthest)) + softplus(s (nearest - d_cj)),
+
+    r_j being how far j is from the array and d_cj from c: the longer the way, the weaker (Friis), and what is next to c is c's own vehicle.
     Which way is the strongest depends on what stands in it: before the cell itself; before the facade, where that shows the cell's
     mirror image, and whether there is a wall at all; and from there to the cell.
     """
@@ -53,12 +82,18 @@ class Ways(nn.Module):
             nn.ReLU(),
             nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 3, padding=(2, 4), dilation=(2, 4)),
             nn.ReLU(),
-            nn.Conv2d(CELL_CHANNELS, 2 * RAYS * 3, 1),
-        )  #: centre, log width and weight of each ray, now and ahead
+            nn.Conv2d(CELL_CHANNELS, 2 * (3 * RAYS + 1), 1),
+        )  #: now and ahead, each ray's centre, log width and weight, and the weight of ways by other cells
+        self.mirror = nn.Sequential(
+            nn.Conv2d(CELL_CHANNELS + AHEAD, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2, 1)
+        )  #: how well a cell mirrors, and the log width of the beams that it does so with
+        self.law = nn.Parameter(torch.tensor([4.0, 2.5, 15.0, 1.0]))  #: fall, nearest and farthest [m], sharpness [1/m]
         nn.init.zeros_(self.aim[4].weight)
+        nn.init.zeros_(self.mirror[2].weight)
         with torch.no_grad():
-            usual = torch.tensor([[0.0, 0.0, 3.0], [0.0, 0.0, 0.0], [0.5, 1.0, 0.0]])
-            self.aim[4].bias.copy_(usual.repeat(2, 1, 1).flatten())
+            usual = torch.tensor([0.0, 0.0, 0.5, 0.0, 0.0, 1.0, 3.0, 0.0, 0.0, 0.0])
+            self.aim[4].bias.copy_(usual.repeat(2))
+            self.mirror[2].bias.copy_(torch.tensor([-3.0, 0.0]))
 
     def forward(self, cells: Tensor, ahead: Tensor, place: Tensor, motion: Tensor, facade: Facade) -> Rays:
         """Rays to `cells` (B, CELL_CHANNELS, *CELLS), `ahead` (B, AHEAD, *CELLS) being what lies before them, `place` and `motion`
@@ -72,10 +107,26 @@ class Ways(nn.Module):
         first, *others = (ways[0].point(part) for part in LEGS)
         legs = [at(torch.cat([ahead, solid], dim=1), *first), *(at(solid, *point) for point in others)]
         rays = self.aim(torch.cat([cells, ahead, turned.to(cells.dtype), *legs], dim=1))
-        centre, log_width, weight = rays.flatten(2).float().unflatten(1, (2, RAYS, 3)).unbind(dim=3)
+        centre, log_width, weight, other = rays.flatten(2).float().unflatten(1, (2, -1)).split([RAYS, RAYS, RAYS, 1], dim=2)
         wide = BEAMS / CELLS[1]
         sights, images = (torch.stack(two, dim=1).flatten(2) * wide for two in (sight, [way.column for way in ways]))
         aside = centre * torch.tensor([NUDGE, NUDGE, FARTHEST], device=centre.device)[:, None]
-        aim = torch.stack([sights, images, sights], dim=2) + aside
-        width = FINEST + log_width.clamp(-4, 4).exp()
-        return Rays(*(part.permute(0, 3, 1, 2) for part in (aim, width, weight)))
+        mirror, spread = self.mirror(torch.cat([cells, ahead], dim=1)).flatten(2).float().unbind(dim=1)
+        away = torch.arange(BEAMS, device=cells.device) + 0.5 - sights[..., None]
+        x, y = (torch.stack(both, dim=1).flatten(2) for both in zip(*(way.thing for way in ways)))
+        return Rays(
+            centre=torch.stack([sights, images, sights], dim=2) + aside,
+            width=_width(log_width),
+            weight=weight,
+            other=other,
+            mirror=mirror,
+            x=x,
+            y=y,
+            towards=torch.softmax((away / _width(spread)[:, None, :, None]).square() / -2, dim=-1),
+            law=self.law,
+        )
+
+
+def _width(log_width: Tensor) -> Tensor:
+    """[beams]"""
+    return FINEST + log_width.clamp(-4, 4).exp()

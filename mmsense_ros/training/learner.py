@@ -20,6 +20,7 @@ from mmsense_ros.model.losses import UncertaintyLoss
 from mmsense_ros.model.mmsense import MMSense, ModelConfig
 from mmsense_ros.tasks import Task
 from mmsense_ros.training.dataset import Batch
+from mmsense_ros.training.muon import Muon
 from mmsense_ros.training.recipe import Recipe
 
 CLIP = 1.0  #: largest norm of the gradient
@@ -48,12 +49,13 @@ class Learner(lightning.LightningModule):
         self.average: dict[str, Tensor] = {}  #: moving average of all that learns, by name
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; matrices decay, biases, norms and log sigmas do not."""
-        learning = [p for p in self.model.parameters() if p.requires_grad]
-        matrices = [p for p in learning if p.ndim > 1]
-        others = [p for p in learning if p.ndim <= 1] + [p for p in self.loss.parameters() if p.requires_grad]
-        groups = [{"params": matrices, "weight_decay": self.recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=self.recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+        """Muon for the matrices of layers, which decay; AdamW for biases, norms, log sigmas and what is learned of places."""
+        layers = {
+            module.weight for module in self.model.modules() if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))
+        }
+        learning = [p for p in self.parameters() if p.requires_grad]
+        matrices, others = ([p for p in learning if (p in layers) == layer] for layer in (True, False))
+        return Muon(matrices, others, self.recipe.learning_rate, self.recipe.weight_decay, betas=(0.9, 0.98))
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         """By the norm of all gradients together."""
