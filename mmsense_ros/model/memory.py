@@ -31,7 +31,7 @@ SLOTS = 4
 CONTENT = 14  #: channels of an entry that say what is there
 ENTRY = CONTENT + 2  #: and two that say how it moves, in rows and columns of cells per second
 REACH = (0.5, 1.0, 2.0, 4.0)  #: [s] how old a slot's entry gets
-WINDOW = 1, 6  #: rows and columns to each side in which a thing is looked for
+WINDOW = 1, 4  #: rows and columns to each side in which a thing is looked for
 STEPS = torch.cartesian_prod(*(torch.arange(-reach, reach + 1.0) for reach in WINDOW))  #: (D, 2) its places, from its middle
 SOONEST = 0.1  #: [s] least age at which having moved tells of motion
 TOLD = sum(KINDS) + 3  #: what entries tell of each cell: class, colour, where in it a thing is (2), whether one is
@@ -76,6 +76,9 @@ class Memory(nn.Module):
         nn.init.constant_(self.trust.bias, -2.0)
         nn.init.zeros_(self.move[2].weight)
         nn.init.zeros_(self.move[2].bias)
+        nn.init.zeros_(self.sure.weight)
+        with torch.no_grad():
+            self.sure.bias.copy_(torch.tensor([4.0] + [0.0] * 2 * SLOTS))
 
     def forward(self, cells: Tensor, entries: Tensor, ages: Tensor) -> Recollection:
         """`cells` (B, CELL_CHANNELS, *CELLS) as this moment's sensors show them; `entries` (B, SLOTS, ENTRY, *CELLS), newest first;

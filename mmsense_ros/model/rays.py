@@ -87,7 +87,7 @@ class Ways(nn.Module):
         self.mirror = nn.Sequential(
             nn.Conv2d(CELL_CHANNELS + AHEAD, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2, 1)
         )  #: how well a cell mirrors, and the log width of the beams that it does so with
-        self.law = nn.Parameter(torch.tensor([4.0, 2.5, 15.0, 1.0]))  #: fall, nearest and farthest [m], sharpness [1/m]
+        self.law = nn.Parameter(torch.tensor([4.0, 3.0, 15.0, 2.0]))  #: fall, nearest and farthest [m], sharpness [1/m]
         nn.init.zeros_(self.aim[4].weight)
         nn.init.zeros_(self.mirror[2].weight)
         with torch.no_grad():
