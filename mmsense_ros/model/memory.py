@@ -10,8 +10,10 @@ How things move is told by where they were. A cell compares its content y with a
 
     P(d) = softmax_d(<y_c, carried_{c+d}> + usual_d),    moved = place_c - sum_d P(d) (d + place_{c+d}),
 
-`place` being where in its cell a thing is, and takes the motion that the entry had for it plus moved / age: a soft matching of local
-correlations (FlowNet: Dosovitskiy et al., 2015; soft argmax: Kendall et al., GC-Net, 2017) that grows finer with age.
+`place` being where in its cell a thing is. The motion that the entry had there, plus moved / max(age, SOONEST), is one opinion; what the
+entry has come to hold at c itself moves on as before, another, for what is hidden now; what this snapshot shows (Doppler, which way it
+faces), a third. A softmax over the opinions of all slots weighs them. Soft matching of local correlations is FlowNet's (Dosovitskiy et al.,
+2015), the soft argmax GC-Net's (Kendall et al., 2017).
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ ENTRY = CONTENT + 2  #: and two that say how it moves, in rows and columns of ce
 REACH = (0.5, 1.0, 2.0, 4.0)  #: [s] how old a slot's entry gets
 WINDOW = 1, 4  #: rows and columns to each side in which a thing is looked for
 STEPS = torch.cartesian_prod(*(torch.arange(-reach, reach + 1.0) for reach in WINDOW))  #: (D, 2) its places, from its middle
-SOONEST = 0.1  #: [s] least age at which having moved tells of motion
+SOONEST = 0.5  #: [s] age below which having moved tells less of motion: places are not known exactly, and no younger entry is learned from
 TOLD = sum(KINDS) + 3  #: what entries tell of each cell: class, colour, where in it a thing is (2), whether one is
 FAINT = 1e-3  #: presence that a cell must have to say anything
 UNKNOWN = 1e4  #: what is taken from the logit of an empty slot

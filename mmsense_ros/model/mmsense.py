@@ -155,7 +155,7 @@ class MMSense(nn.Module):
     ) -> dict[str, Tensor]:
         """Outputs by name: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is, `asked`
         (B, K, ...), what the words were understood to say, `rays` (pointer.py), `motion` (B, 2, *CELLS) [cells/s],
-        `told` (B, ..., *CELLS), class, colour and place in the memory's words (memory.py), and `facade` (B, ...), `lanes` (B, ..., *CELLS) and
+        `told` (B, ..., *CELLS), class, colour, place and presence in the memory's words (memory.py), and `facade` (B, ...), `lanes` (B, ..., *CELLS) and
         `place` (B, 2, *CELLS) (street.py). Those about a terminal have shape (B, K, ...),
         the others (B, ...).
         """
