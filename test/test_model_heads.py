@@ -46,9 +46,9 @@ def test_the_seven_tasks_have_the_documented_shapes(model: MMSense) -> None:
 def test_training_hears_also_of_rays_of_the_street_and_of_what_the_memory_tells() -> None:
     outputs = answers(small().train())
     rays = outputs.pop("rays")
-    assert rays.centre.shape == rays.width.shape == rays.weight.shape == (2, 512, 2, 3)
+    assert rays.centre.shape == rays.width.shape == rays.weight.shape == (2, 2, 3, 512)
     assert {name: tuple(outputs[name].shape) for name in outputs.keys() - SHAPES.keys()} == {
-        "told": (2, 12, 16, 32),
+        "told": (2, 13, 16, 32),
         "facade": (2, 19, 20),
         "lanes": (2, 4, 16, 32),
         "place": (2, 2, 16, 32),

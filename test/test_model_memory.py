@@ -119,7 +119,7 @@ def test_what_has_moved_is_remembered_where_it_must_be_by_now(model: MMSense) ->
     assert torch.equal(carry(moving, ages, torch.float32)[:, 0], carry(arrived, now, torch.float32)[:, 0])
     changed = (model.memory(cells, moving, ages).past - model.memory(cells, entry(), ages).past).abs().amax(dim=(0, 1)) > 1e-5
     aside = WINDOW[1] + 3  # how far matching and the two convolutions see
-    assert changed[5, 12] and not changed[:, : 12 - aside].any() and not changed[:, 13 + aside :].any()
+    assert changed[5, 12] and not changed[:, : 10 - aside].any() and not changed[:, 13 + aside :].any()
 
 
 def things(*made: tuple[int, int, float, float, float, float]) -> torch.Tensor:
