@@ -18,7 +18,6 @@ faces), a third. A softmax over the opinions of all slots weighs them. Soft matc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +33,7 @@ CONTENT = 14  #: channels of an entry that say what is there
 ENTRY = CONTENT + 2  #: and two that say how it moves, in rows and columns of cells per second
 REACH = (0.5, 1.0, 2.0, 4.0)  #: [s] how old a slot's entry gets
 WINDOW = 1, 4  #: rows and columns to each side in which a thing is looked for
-STEPS = torch.cartesian_prod(*(torch.arange(-reach, reach + 1.0) for reach in WINDOW))  #: (D, 2) its places, from its middle
+PLACES = 2 * WINDOW[0] + 1, 2 * WINDOW[1] + 1  #: of a window, along range and azimuth
 SOONEST = 0.5  #: [s] age below which having moved tells less of motion: places are not known exactly, and no younger entry is learned from
 TOLD = sum(KINDS) + 3  #: what entries tell of each cell: class, colour, where in it a thing is (2), whether one is
 FAINT = 1e-3  #: presence that a cell must have to say anything
@@ -68,7 +67,9 @@ class Memory(nn.Module):
             nn.ReLU(),
             nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 3, padding=2, dilation=2),
         )
-        self.usual = nn.Parameter(-STEPS.square().sum(dim=1) / 50)
+        rows, columns = (torch.arange(-reach, reach + 1.0).square() for reach in WINDOW)
+        self.usual = nn.Parameter(-(rows[:, None] + columns).flatten() / 50)
+        self.register_buffer("steps", _steps(), persistent=False)
         self.strict = nn.Parameter(torch.tensor(1.0))
         self.move = nn.Sequential(nn.Conv2d(CELL_CHANNELS, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2, 1))
         #: of motion as it is seen, as each entry has it of what must be here by now, and of what matches
@@ -107,18 +108,22 @@ class Memory(nn.Module):
         """What `entries` tell of motion, (B, SLOTS, 2, *CELLS) [MOTION_UNIT] each: that of what must be in the cells by now; that of
         what is found around in `carried` (B, SLOTS, CONTENT, *CELLS) to be like `content` (B, CONTENT, *CELLS); how it moved since; and
         (B, SLOTS, 1, *CELLS) how like it is."""
-        like = torch.stack([(part * content[:, None]).sum(dim=2) for part in _around(carried)], dim=2).float()
-        like = F.softplus(self.strict) * like + self.usual[:, None, None]
-        share = torch.softmax(like, dim=2)
+        rows, columns = self.steps
+        inside = columns.abs() <= WINDOW[1]
+        place = (rows + WINDOW[0]) * PLACES[1] + (columns + WINDOW[1]).clamp(0, PLACES[1] - 1)
+        usual = torch.where(inside, self.usual[place.long()], -UNKNOWN)
+        like = (content[:, None].permute(0, 1, 3, 4, 2) @ _around(carried)).float()
+        like = F.softplus(self.strict) * like + usual
+        share = torch.softmax(like, dim=4)
         with torch.autocast(content.device.type, enabled=False):  # places need more than bfloat16's eight bits
             told = self.tell(entries[:, :, :CONTENT].flatten(0, 1))[:, sum(KINDS) :].unflatten(0, entries.shape[:2])
             things = carry_things(entries, told[:, :, :2], torch.sigmoid(told[:, :, 2:]), ages.clamp(min=0))
-        found = sum(share[:, :, step, None] * part for step, part in enumerate(_around(things)))
-        away = (share[:, :, :, None] * STEPS.to(share.device)[:, :, None, None]).sum(dim=2)
+            found = (share @ _around(things).transpose(3, 4)).permute(0, 1, 4, 2, 3)
+        away = torch.stack([(share * steps).sum(dim=4) for steps in (rows, columns)], dim=2)
         here = self.tell(content)[:, None, sum(KINDS) : sum(KINDS) + 2].float()
         since = (here - found[:, :, :2] - away) / ages.clamp(min=SOONEST)[:, :, None, None, None]
         moving = (motion / MOTION_UNIT for motion in (things[:, :, 2:], found[:, :, 2:], since))
-        return *moving, (share * like).sum(dim=2, keepdim=True)
+        return *moving, (share * like).sum(dim=4)[:, :, None]
 
     def in_turn(self, cells: Tensor, earlier: Tensor, ages: Tensor) -> Recollection:
         """The same for snapshots that remember each other: `earlier` (B, SLOTS) int64 says which, each before its own."""
@@ -168,19 +173,18 @@ def _away(entries: Tensor, ages: Tensor) -> tuple[Tensor, Tensor]:
     return (row + shift[:, :, 0])[:, :, None] - rows[:, None], (column + shift[:, :, 1])[..., None] - columns
 
 
-def _around(features: Tensor) -> Iterator[Tensor]:
-    """`features` (..., *CELLS) as each of the STEPS finds them, 0 outside the view."""
+def _around(features: Tensor) -> Tensor:
+    """`features` (B, SLOTS, n, *CELLS) of all cells that are looked at from each row, (B, SLOTS, rows, n, m): its neighbours in range
+    beside one another, each with the WINDOW's columns outside the view, which hold 0."""
     padded = F.pad(features, (WINDOW[1], WINDOW[1], WINDOW[0], WINDOW[0]))
-    for rows in range(2 * WINDOW[0] + 1):
-        for columns in range(2 * WINDOW[1] + 1):
-            yield padded[..., rows : rows + CELLS[0], columns : columns + CELLS[1]]
+    return torch.cat([padded[..., row : row + CELLS[0], :] for row in range(PLACES[0])], dim=4).transpose(2, 3)
 
 
-def _places(shift: Tensor, axis: int) -> Tensor:
-    """Weights (B, SLOTS, cells, n) with which cells that move by `shift` (B, SLOTS, *CELLS) come to lie at the n places of `axis`."""
-    place = torch.arange(shift.shape[axis], device=shift.device, dtype=shift.dtype)
-    start = place[:, None] if axis == 2 else place
-    return F.relu(1 - (place - (start + shift).flatten(2)[..., None]).abs())
+def _steps() -> Tensor:
+    """Rows and columns (2, columns, m) from a cell of each column to what `_around` holds."""
+    rows = torch.arange(-WINDOW[0], WINDOW[0] + 1.0).repeat_interleave(CELLS[1] + 2 * WINDOW[1])
+    columns = torch.arange(-WINDOW[1], CELLS[1] + WINDOW[1] + 0.0).repeat(PLACES[0])
+    return torch.stack([rows.expand(CELLS[1], -1), columns - torch.arange(CELLS[1])[:, None]])
 
 
 def _turns(earlier: Tensor, ages: Tensor) -> list[Tensor]:
