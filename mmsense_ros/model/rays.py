@@ -58,7 +58,11 @@ class Rays:
         """What of its logit a way by another cell loses, that being `between` (B, n, 2, cells) [m] away."""
         fall, nearest, farthest, sharp = self.law
         length = (self.x.square() + self.y.square() + 1e-4).sqrt()[:, None] + between
-        return fall * (length / USUAL_WAY).log() + F.softplus(sharp * (between - farthest)) + F.softplus(sharp * (nearest - between))
+        return (
+            fall * (length / USUAL_WAY).log()
+            + F.softplus(sharp * (between - farthest))
+            + F.softplus(sharp * (nearest - between))
+        )
 
 
 class Ways(nn.Module):
