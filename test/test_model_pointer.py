@@ -181,15 +181,10 @@ def only(pointer: Pointer, row: int, column: int, **changed: Tensor | Facade) ->
 
 
 def test_the_beams_of_a_cell_lie_where_it_lies(pointer: Pointer) -> None:
-    alone(pointer, 0)
     now, later = only(pointer, 5, 8)
     assert set(now.topk(2).indices.tolist()) == {16, 17}
     torch.testing.assert_close(later, now)
-
-
-def test_an_untaught_pointer_counts_on_the_line_of_sight(pointer: Pointer) -> None:
-    now, _ = only(pointer, 5, 8)
-    assert 0.5 < now[14:20].sum() < 0.95, "mostly the line of sight, some for what is reflected"
+    assert now[14:20].sum() > 0.75, "mostly the line of sight, some for what is reflected"
 
 
 def test_motion_moves_the_beams_ahead(pointer: Pointer) -> None:

@@ -42,7 +42,7 @@ def test_what_is_no_layers_matrix_does_not_decay(learner: Learner) -> None:
     names = {id(value): name for name, value in learner.named_parameters()}
     decaying, still = ({names[id(value)] for value in group["params"]} for group in (matrices, others))
     assert {"model.cells.join.weight", "model.pointer.asked.0.weight"} < decaying
-    assert all(name.endswith("weight") for name in decaying)
+    assert all(name.endswith("weight") for name in decaying) and all(weight.ndim > 1 for weight in matrices["params"])
     assert {"model.cells.place", "model.pointer.cost", "loss.log_sigma.beam"} < still
     every = {id(weight) for weight in learner.parameters()}
     assert {id(weight) for group in (matrices, others) for weight in group["params"]} == every, "log sigmas learn too"

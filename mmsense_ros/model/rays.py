@@ -46,10 +46,9 @@ class Rays:
         def here(part: Tensor) -> Tensor:  # (B, n, 2, ...)
             return part.movedim(-1, 1)[snapshot, cell]
 
-        away = torch.arange(BEAMS, device=cell.device) + 0.5 - here(self.centre)[..., None]
-        spread = torch.softmax((away / here(self.width)[..., None]).square() / -2, dim=-1)
+        spread = _spread(here(self.centre), here(self.width))
         x, y = here(self.x)[..., None] - self.x[:, None], here(self.y)[..., None] - self.y[:, None]
-        mirrored = here(self.other) + self.mirror[:, None, None] - self._lost((x.square() + y.square() + 1e-4).sqrt())
+        mirrored = here(self.other) + self.mirror[:, None, None] - self._lost(_length(x, y))
         share = torch.softmax(torch.cat([here(self.weight), mirrored], dim=-1), dim=-1)
         direct = (share[..., None, :RAYS] @ spread).squeeze(-2)
         return direct + (share[..., RAYS:].transpose(1, 2) @ self.towards).transpose(1, 2)
@@ -57,7 +56,7 @@ class Rays:
     def _lost(self, between: Tensor) -> Tensor:
         """What of its logit a way by another cell loses, that being `between` (B, n, 2, cells) [m] away."""
         fall, nearest, farthest, sharp = self.law
-        length = (self.x.square() + self.y.square() + 1e-4).sqrt()[:, None] + between
+        length = _length(self.x, self.y)[:, None] + between
         return (
             fall * (length / USUAL_WAY).log()
             + F.softplus(sharp * (between - farthest))
@@ -97,7 +96,7 @@ class Ways(nn.Module):
         with torch.no_grad():
             usual = torch.tensor([0.0, 0.0, 0.5, 0.0, 0.0, 1.0, 3.0, 0.0, 0.0, 0.0])
             self.aim[4].bias.copy_(usual.repeat(2))
-            self.mirror[2].bias.copy_(torch.tensor([-3.0, 0.0]))
+            self.mirror[2].bias.copy_(torch.tensor([-5.0, 0.0]))
 
     def forward(self, cells: Tensor, ahead: Tensor, place: Tensor, motion: Tensor, facade: Facade) -> Rays:
         """Rays to `cells` (B, CELL_CHANNELS, *CELLS), `ahead` (B, AHEAD, *CELLS) being what lies before them, `place` and `motion`
@@ -116,7 +115,6 @@ class Ways(nn.Module):
         sights, images = (torch.stack(two, dim=1).flatten(2) * wide for two in (sight, [way.column for way in ways]))
         aside = centre * torch.tensor([NUDGE, NUDGE, FARTHEST], device=centre.device)[:, None]
         mirror, spread = self.mirror(torch.cat([cells, ahead], dim=1)).flatten(2).float().unbind(dim=1)
-        away = torch.arange(BEAMS, device=cells.device) + 0.5 - sights[..., None]
         x, y = (torch.stack(both, dim=1).flatten(2) for both in zip(*(way.thing for way in ways)))
         return Rays(
             centre=torch.stack([sights, images, sights], dim=2) + aside,
@@ -126,9 +124,20 @@ class Ways(nn.Module):
             mirror=mirror,
             x=x,
             y=y,
-            towards=torch.softmax((away / _width(spread)[:, None, :, None]).square() / -2, dim=-1),
+            towards=_spread(sights, _width(spread)[:, None]),
             law=self.law,
         )
+
+
+def _spread(centre: Tensor, width: Tensor) -> Tensor:
+    """Shares (..., BEAMS) of the beams around `centre` (...), `width` (...) wide [beams]."""
+    away = torch.arange(BEAMS, device=centre.device) + 0.5 - centre[..., None]
+    return torch.softmax((away / width[..., None]).square() / -2, dim=-1)
+
+
+def _length(x: Tensor, y: Tensor) -> Tensor:
+    """Of vectors [m]; where they vanish its slope does not explode."""
+    return (x.square() + y.square() + 1e-4).sqrt()
 
 
 def _width(log_width: Tensor) -> Tensor:
