@@ -16,6 +16,8 @@ from mmsense_ros.anchors import LANES, OBJECT_BOX
 from mmsense_ros.model.cells import MOTION_UNIT
 from mmsense_ros.model.heads import UNFORESEEN
 from mmsense_ros.model.losses import (
+    LINK_PARTS,
+    PARTS,
     CellTargets,
     Targets,
     UncertaintyLoss,
@@ -79,20 +81,26 @@ def says() -> dict[str, Tensor]:
 
 def test_the_joint_loss_is_its_formula() -> None:
     torch.manual_seed(0)
-    joint = UncertaintyLoss(TASKS, 0.5, {"beam": -0.7, "people": 0.5})
+    priority = {"beam": 4.0, "motion": 0.5}
+    joint = UncertaintyLoss(TASKS, 0.5, {"beam": -0.7, "people": 0.5}, priority=priority)
     total, losses = joint(says(), truth())
-    assert set(losses) == {task.name for task in TASKS}
+    assert set(losses) == {task.name for task in TASKS} | {*LINK_PARTS, *PARTS}
     sigma = {name: math.exp({"beam": -0.7, "people": 0.5}.get(name, 0.0)) for name in losses}
     assert total.item() == pytest.approx(
-        sum(loss.item() / (2 * sigma[name] ** 2) + math.log(sigma[name]) for name, loss in losses.items()), rel=1e-5
+        sum(
+            priority.get(name, 1.0) * (loss.item() / (2 * sigma[name] ** 2) + math.log(sigma[name]))
+            for name, loss in losses.items()
+        ),
+        rel=1e-5,
     )
     total.backward()
     for name, loss in losses.items():  # least where sigma squared is the loss
-        assert joint.log_sigma[name].grad.item() == pytest.approx(1 - loss.item() / sigma[name] ** 2, rel=1e-4)
+        slope = priority.get(name, 1.0) * (1 - loss.item() / sigma[name] ** 2)
+        assert joint.log_sigma[name].grad.item() == pytest.approx(slope, rel=1e-4)
 
 
 def test_equal_weights_do_not_learn() -> None:
-    joint = UncertaintyLoss(TASKS, 0.5, {"beam": -0.7}, learned=False)
+    joint = UncertaintyLoss(TASKS, 0.5, {"beam": -0.7}, learned=False, priority={"beam": 4.0})
     total, losses = joint(says(), truth())
     assert total.item() == pytest.approx(sum(loss.item() for loss in losses.values()) / 2, rel=1e-5)
     assert not any(parameter.requires_grad for parameter in joint.parameters())
@@ -103,10 +111,11 @@ def test_any_tasks_can_be_learned_alone(names: tuple[str, ...]) -> None:
     tasks = tuple(task for task in TASKS if task.name in names)
     outputs = cut_off(says())
     total, losses = UncertaintyLoss(tasks, 0.5, {})(outputs, truth())
-    assert set(losses) == set(names) and total.isfinite()
+    link = bool({"beam", "blockage", "pathloss"} & set(names))
+    assert set(losses) == {*names, *(LINK_PARTS if link else ()), *PARTS} and total.isfinite()
     total.backward()
-    link = {"grounding", "asked", "rays"} if {"beam", "blockage", "pathloss"} & set(names) else set()
-    assert heard(outputs) == {*names, "motion", "told", "facade", "lanes", "place", *link}
+    of_link = {"grounding", "asked", "rays"} if link else set()
+    assert heard(outputs) == {*names, "motion", "told", "facade", "lanes", "place", *of_link}
 
 
 def test_what_no_terminal_asks_is_no_fault() -> None:
@@ -125,8 +134,10 @@ def test_beams_are_best_at_the_measured_profile() -> None:
     right = beam_loss(power / 0.5, power, served, 0.5)
     assert right < beam_loss(power / 0.5 * 1.5, power, served, 0.5)
     assert right < beam_loss(power.roll(2, -1) / 0.5, power, served, 0.5)
+    assert right.item() == pytest.approx(0.0, abs=1e-5)
     share = torch.softmax(POWER / 0.5, dim=0)
-    assert right.item() == pytest.approx(-(share * share.log()).sum().item(), rel=1e-5)
+    blank = beam_loss(torch.zeros_like(power), power, served, 0.5)
+    assert blank.item() == pytest.approx(math.log(64) + (share * share.log()).sum().item(), rel=1e-5)
 
 
 def test_the_pointer_learns_of_hidden_terminals_too() -> None:
@@ -151,7 +162,9 @@ def test_rays_learn_at_the_true_cell() -> None:
         law=torch.tensor([4.0, 2.5, 15.0, 1.0]),
     )
     loss = rays_loss(rays, truth(), 0.5)
-    assert loss.item() == pytest.approx(-math.log(1 / 64 + UNFORESEEN), rel=1e-5), "rays of any width point everywhere"
+    share = torch.softmax(truth().power[0, :2] / 0.5, dim=-1)
+    everywhere = (share * share.log()).sum(dim=-1).mean().item() - math.log(1 / 64 + UNFORESEEN)
+    assert loss.item() == pytest.approx(everywhere, rel=1e-5), "rays of any width point everywhere"
     rays.width.fill_(8.0)
     rays_loss(rays, truth(), 0.5).backward()
     assert torch.nonzero(centre.grad[0].any(dim=1).any(dim=0))[:, 0].tolist() == [SEEN, HIDDEN]
@@ -175,6 +188,7 @@ def test_the_facade_is_learned_where_it_is_known() -> None:
     assert score.grad[0].any() and not score.grad[1].any()
     learned = (grid_shares(*known[:1].unbind(dim=1)) + 1e-9).log()
     assert facade_loss(learned, known[:1]) < facade_loss(learned.roll(1, 1), known[:1]) - 1
+    assert facade_loss(learned, known[:1]).item() == pytest.approx(0.0, abs=1e-4), "at the truth nothing is left to learn"
     assert facade_loss(score[1:], known[1:]) == 0
 
 

@@ -175,7 +175,7 @@ def test_nothing_is_learned_of_what_a_bag_does_not_tell(tmp_path: Path, leave_ou
     assert heard(outputs) == told
     for task in TASKS:
         moved, lost = bool(joint.log_sigma[task.name].grad), bool(losses[task.name])
-        assert moved == lost == (task.name in told | {"beam"}), "beams carry what serves all tasks about a terminal"
+        assert moved == lost == (task.name in told), task.name
 
 
 def test_a_batch_of_both_learns_of_each_what_it_tells(tmp_path: Path) -> None:

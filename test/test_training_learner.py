@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,10 @@ def test_what_is_frozen_has_no_gradient(learner: Learner) -> None:
     assert any(name.startswith("tokenizers.radar") for name in learning)
     with pytest.raises(ConfigError, match="no parameter begins with 'eyes'; they begin with .*backbone"):
         freeze(learner.model, ("eyes",))
+
+
+@pytest.mark.parametrize("entry", ["log_sigma", "priority"])
+def test_only_losses_are_weighed(learner: Learner, entry: str) -> None:
+    Learner(replace(learner.recipe, **{entry: {"beam": 2.0, "motion": 0.5}}), load_tasks()[-1:])  # beams are not learned
+    with pytest.raises(ConfigError, match=f"{entry}: no loss is called beems; they are called beam, .*motion"):
+        Learner(replace(learner.recipe, **{entry: {"beems": 2.0}}), load_tasks())

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("torch", reason="training needs the extra `train`")
 
 from mmsense_ros.errors import ConfigError
+from mmsense_ros.model.losses import LINK_PARTS, PARTS
 from mmsense_ros.model.mmsense import ModelConfig
 from mmsense_ros.share import shared_file
 from mmsense_ros.tasks import load_tasks
@@ -22,7 +23,7 @@ def test_shipped_recipes_load(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.minutes > 0 and recipe.data.train > 0
     assert ModelConfig(**recipe.model).backbone in ("compact", "vlm")
-    assert set(recipe.log_sigma) <= {task.name for task in load_tasks()}
+    assert {*recipe.log_sigma, *recipe.priority} <= {*LINK_PARTS, *PARTS, *(task.name for task in load_tasks())}
 
 
 def test_entries_become_their_types(tmp_path: Path) -> None:

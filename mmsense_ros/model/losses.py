@@ -1,9 +1,10 @@
-"""What training minimizes: one loss a task, joined by learned uncertainties."""
+"""What training minimizes: a loss for each task and each part that is told its own truth, joined by learned uncertainties."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from mmsense_ros.tasks import Task
 
 EMPTY = 0.05  #: heat below which nothing is near
 LINK = ("beam", "blockage", "pathloss")  #: heads whose answers are about the terminal that the words name
+LINK_PARTS = ("pointer", "rays")  #: losses that serve those
+PARTS = ("motion", "told", "facade", "vehicles")  #: losses that serve every task
 
 
 @dataclass
@@ -39,10 +42,11 @@ class CellTargets:
 
 @dataclass
 class Targets:
-    """Truth of one batch, NaN where it is not known, and UNKNOWN where it is an index: `power` (B, K, 2, beams) [dB], now and ahead; `blocked` (B, K, 2) 0 or 1; `pathloss` (B, K) [dB];
-    `served` (B, K) bool, false where a snapshot has fewer terminals; `cell` (B, K) int, the cell the terminal's vehicle is in, seen or
-    hidden, -1 if in none; `asked` (B, K, 4) int, class, colour, lane and order that the words name, one more than the last if none; `facade`
-    (B, 2) azimuth [rad] and distance [m] of the facades across the street; `traffic` (B, labels) counts."""
+    """Truth of one batch, NaN where it is not known, and UNKNOWN where it is an index: `power` (B, K, 2, beams) [dB], now and
+    ahead; `blocked` (B, K, 2) 0 or 1; `pathloss` (B, K) [dB]; `served` (B, K) bool, false where a snapshot has fewer terminals;
+    `cell` (B, K) int, the cell the terminal's vehicle is in, seen or hidden, -1 if in none; `asked` (B, K, 4) int, class, colour,
+    lane and order that the words name, one more than the last if none; `facade` (B, 2) azimuth [rad] and distance [m] of the
+    facades across the street; `traffic` (B, labels) counts."""
 
     power: Tensor
     blocked: Tensor
@@ -57,38 +61,47 @@ class Targets:
 
 
 class UncertaintyLoss(nn.Module):
-    """L = sum_t L_t / (2 sigma_t^2) + log sigma_t with learned log sigma_t (Kendall, Gal, Cipolla 2018).
+    """L = sum_t p_t (L_t / (2 sigma_t^2) + log sigma_t) with learned log sigma_t (Kendall, Gal, Cipolla 2018).
 
-    `power_temperature` [dB] softens the measured power profile into the target distribution over beams; `start` is the initial
-    log sigma by task, 0 for the others; with `learned` false all tasks weigh the same.
+    Besides the tasks, each part of the network that is told its own truth (LINK_PARTS, PARTS) has a loss and a sigma. What is compared
+    with a distribution is a divergence: it has no floor, so that sigma measures what there is to learn. As sigmas make halving any
+    loss worth the same, `priority` says by loss what is worth more (p, else 1). `start` is the initial log sigma by loss, else 0;
+    `power_temperature` [dB] softens the measured power profile into the target distribution over beams; with `learned` false
+    all losses weigh the same.
     """
 
     def __init__(
-        self, tasks: tuple[Task, ...], power_temperature: float, start: Mapping[str, float], learned: bool = True
+        self,
+        tasks: tuple[Task, ...],
+        power_temperature: float,
+        start: Mapping[str, float],
+        learned: bool = True,
+        priority: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.heads = {task.name: task.head for task in tasks}
-        start = start if learned else {}
+        self.link = any(head in LINK for head in self.heads.values())
+        names = (*self.heads, *(LINK_PARTS if self.link else ()), *PARTS)
+        start, self.priority = (start, priority) if learned else ({}, {})
         self.log_sigma = nn.ParameterDict(
-            {task.name: nn.Parameter(torch.tensor(start.get(task.name, 0.0)), requires_grad=learned) for task in tasks}
+            {name: nn.Parameter(torch.tensor(start.get(name, 0.0)), requires_grad=learned) for name in names}
         )
         self.power_temperature = power_temperature
 
     def forward(self, outputs: dict[str, Tensor], targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
-        """The joint loss, and each task's own loss for the log; what serves all tasks about a terminal counts with the first of them."""
+        """The joint loss, and each loss by itself for the log."""
         losses = {name: self._task(head, outputs[name].float(), targets) for name, head in self.heads.items()}
-        link = next((name for name, head in self.heads.items() if head in LINK), None)
-        if link is not None:
-            losses[link] = losses[link] + grounding_loss(outputs, targets) + asked_loss(outputs, targets)
-            losses[link] = losses[link] + rays_loss(outputs["rays"], targets, self.power_temperature)
-        first = link or next(iter(losses))
-        losses[first] = losses[first] + motion_loss(outputs["motion"], targets.objects, targets.people)
-        losses[first] = losses[first] + told_loss(outputs["told"], targets.objects, targets.people)
-        losses[first] = losses[first] + facade_loss(outputs["facade"], targets.facade)
-        losses[first] = losses[first] + vehicles_loss(outputs["lanes"], outputs["place"], targets.objects)
-        # A task of whose truth nothing is known has no loss, and then its sigma must not shrink either.
+        if self.link:
+            losses["pointer"] = grounding_loss(outputs, targets) + asked_loss(outputs, targets)
+            losses["rays"] = rays_loss(outputs["rays"], targets, self.power_temperature)
+        losses["motion"] = motion_loss(outputs["motion"], targets.objects, targets.people)
+        losses["told"] = told_loss(outputs["told"], targets.objects, targets.people)
+        losses["facade"] = facade_loss(outputs["facade"], targets.facade)
+        losses["vehicles"] = vehicles_loss(outputs["lanes"], outputs["place"], targets.objects)
+        # Where nothing is known of the truth there is no loss, and then sigma must not shrink either.
         total = sum(
-            (loss * (-2 * self.log_sigma[name]).exp() / 2 + self.log_sigma[name]) * (loss.detach() != 0)
+            (loss * (-2 * self.log_sigma[name]).exp() / 2 + self.log_sigma[name])
+            * (self.priority.get(name, 1.0) * (loss.detach() != 0))
             for name, loss in losses.items()
         )
         return total, {name: loss.detach() for name, loss in losses.items()}
@@ -117,10 +130,9 @@ class UncertaintyLoss(nn.Module):
 
 
 def beam_loss(logits: Tensor, power: Tensor, served: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy to softmax(power / temperature): neighbours that are nearly as good count nearly as much."""
+    """Divergence from softmax(power / temperature): neighbours that are nearly as good count nearly as much."""
     known = served[..., None] & power.isfinite().all(dim=-1)
-    target = torch.softmax(power[known] / temperature, dim=-1)
-    return _mean(-(target * torch.log_softmax(logits[known], dim=-1)).sum(dim=-1))
+    return _divergence(torch.log_softmax(logits[known], dim=-1), torch.softmax(power[known] / temperature, dim=-1))
 
 
 def grounding_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
@@ -130,11 +142,11 @@ def grounding_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
 
 
 def rays_loss(rays: Rays, targets: Targets, temperature: float) -> Tensor:
-    """Cross-entropy of the beams that reach the terminal's true cell, whatever the pointer took it for."""
+    """Divergence of the beams that reach the terminal's true cell, whatever the pointer took it for."""
     known = (targets.served & (targets.cell >= 0))[..., None] & targets.power.isfinite().all(dim=-1)
     target = torch.softmax(targets.power[known] / temperature, dim=-1)
     share = rays.of(targets.cell.clamp(min=0))[known]
-    return _mean(-(target * (share + UNFORESEEN).log()).sum(dim=-1))
+    return _divergence((share + UNFORESEEN).log(), target)
 
 
 def asked_loss(outputs: dict[str, Tensor], targets: Targets) -> Tensor:
@@ -190,10 +202,10 @@ def told_loss(told: Tensor, vehicles: CellTargets, people: CellTargets) -> Tenso
 
 
 def facade_loss(score: Tensor, facade: Tensor) -> Tensor:
-    """Cross-entropy of where the facades stand to the grid's points around where they do."""
+    """Divergence of where the facades stand from the grid's points around where they do."""
     known = facade.isfinite().all(dim=1)
     target = grid_shares(*facade[known].unbind(dim=1)).flatten(1)
-    return _mean(-(target * torch.log_softmax(score[known].float().flatten(1), dim=1)).sum(dim=1))
+    return _divergence(torch.log_softmax(score[known].float().flatten(1), dim=1), target)
 
 
 def vehicles_loss(lanes: Tensor, place: Tensor, targets: CellTargets) -> Tensor:
@@ -237,6 +249,11 @@ def _known_l1(output: Tensor, truth: Tensor) -> Tensor:
     """Sum of smooth L1 over what is known of `truth`."""
     known = truth.isfinite()
     return F.smooth_l1_loss(output[known], truth[known], reduction="sum", beta=0.1)
+
+
+def _divergence(said: Tensor, target: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence of the distributions whose logarithms are `said` (n, m) from `target` (n, m)."""
+    return _mean((torch.xlogy(target, target) - target * said).sum(dim=-1))
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from mmsense_ros.errors import ConfigError
-from mmsense_ros.model.losses import UncertaintyLoss
+from mmsense_ros.model.losses import LINK_PARTS, PARTS, UncertaintyLoss
 from mmsense_ros.model.mmsense import MMSense, ModelConfig
-from mmsense_ros.tasks import Task
+from mmsense_ros.tasks import Task, load_tasks
 from mmsense_ros.training.dataset import Batch
 from mmsense_ros.training.muon import Muon
 from mmsense_ros.training.recipe import Recipe
@@ -43,7 +43,9 @@ class Learner(lightning.LightningModule):
         if recipe.start:
             start_from(self.model, Path(recipe.start))
         freeze(self.model, recipe.freeze)
-        self.loss = UncertaintyLoss(tasks, recipe.power_temperature, recipe.log_sigma, not recipe.equal_weights)
+        learned = not recipe.equal_weights
+        _check(recipe)
+        self.loss = UncertaintyLoss(tasks, recipe.power_temperature, recipe.log_sigma, learned, recipe.priority)
         self.progress = 0.0
         self.sums: dict[str, Tensor] = {}  #: of each task's loss over the steps of this round
         self.average: dict[str, Tensor] = {}  #: moving average of all that learns, by name
@@ -129,6 +131,14 @@ class Learner(lightning.LightningModule):
         """All of the model that changes while it learns: parameters, and statistics such as batch norm's."""
         parameters = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
         return parameters | {name: value for name, value in self.model.named_buffers() if value.is_floating_point()}
+
+
+def _check(recipe: Recipe) -> None:
+    """ConfigError if the recipe weighs a loss that is none."""
+    losses = (*(task.name for task in load_tasks()), *LINK_PARTS, *PARTS)
+    for entry in ("log_sigma", "priority"):
+        if strange := sorted(set(getattr(recipe, entry)) - set(losses)):
+            raise ConfigError(f"{entry}: no loss is called {', '.join(strange)}; they are called {', '.join(losses)}")
 
 
 def schedule(progress: float, warmup: float) -> float:

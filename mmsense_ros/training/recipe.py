@@ -76,7 +76,8 @@ class Recipe:
     mirror: float = 0.5  #: part of the snapshots seen in a mirror
     points_map: float = 0.5  #: part of the radar maps taken from detections instead of the cube
     power_temperature: float = 0.5  #: [dB]
-    log_sigma: dict[str, float] = field(default_factory=dict)  #: of the uncertainty loss, by task, at the start; else 0
+    log_sigma: dict[str, float] = field(default_factory=dict)  #: of the uncertainty loss, by loss, at the start; else 0
+    priority: dict[str, float] = field(default_factory=dict)  #: by loss, how much more it counts; else 1
     horizon: float = 0.5  #: [s]
     coverage: float = 0.9
     start: str = ""  #: model.safetensors of another training to start from; weights are taken by name and shape
