@@ -43,8 +43,8 @@ class Learner(lightning.LightningModule):
         if recipe.start:
             start_from(self.model, Path(recipe.start))
         freeze(self.model, recipe.freeze)
+        _only_losses_weighed(recipe)
         learned = not recipe.equal_weights
-        _check(recipe)
         self.loss = UncertaintyLoss(tasks, recipe.power_temperature, recipe.log_sigma, learned, recipe.priority)
         self.progress = 0.0
         self.sums: dict[str, Tensor] = {}  #: of each task's loss over the steps of this round
@@ -133,7 +133,7 @@ class Learner(lightning.LightningModule):
         return parameters | {name: value for name, value in self.model.named_buffers() if value.is_floating_point()}
 
 
-def _check(recipe: Recipe) -> None:
+def _only_losses_weighed(recipe: Recipe) -> None:
     """ConfigError if the recipe weighs a loss that is none."""
     losses = (*(task.name for task in load_tasks()), *LINK_PARTS, *PARTS)
     for entry in ("log_sigma", "priority"):
