@@ -49,6 +49,7 @@ def test_training_hears_also_of_rays_of_the_street_and_of_what_the_memory_tells(
     assert rays.centre.shape == rays.width.shape == rays.weight.shape == (2, 2, 3, 512)
     assert {name: tuple(outputs[name].shape) for name in outputs.keys() - SHAPES.keys()} == {
         "told": (2, 13, 16, 32),
+        "seen": (2, 2, 16, 32),
         "facade": (2, 19, 20),
         "lanes": (2, 4, 16, 32),
         "place": (2, 2, 16, 32),

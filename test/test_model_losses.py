@@ -115,7 +115,7 @@ def test_any_tasks_can_be_learned_alone(names: tuple[str, ...]) -> None:
     assert set(losses) == {*names, *(LINK_PARTS if link else ()), *PARTS} and total.isfinite()
     total.backward()
     of_link = {"grounding", "asked", "rays"} if link else set()
-    assert heard(outputs) == {*names, "motion", "told", "facade", "lanes", "place", *of_link}
+    assert heard(outputs) == {*names, "motion", "seen", "told", "facade", "lanes", "place", *of_link}
 
 
 def test_what_no_terminal_asks_is_no_fault() -> None:

@@ -208,7 +208,7 @@ def test_two_windows_side_by_side_are_two_windows(model: MMSense) -> None:
     both = model.memory.in_turn(cells, earlier, ages)
     for rows in (slice(0, 2), slice(2, 4)):
         one = model.memory.in_turn(cells[rows], (earlier[rows] - rows.start).clamp(min=0), ages[rows])
-        for name in ("past", "kinds", "motion", "entry"):
+        for name in ("past", "kinds", "seen", "motion", "entry"):
             torch.testing.assert_close(getattr(both, name)[rows], getattr(one, name), atol=1e-4, rtol=1e-4)
 
 

@@ -155,6 +155,7 @@ def test_a_simulated_bag_becomes_what_its_street_is(tmp_path: Path) -> None:
                 "people",
                 "activity",
                 "motion",
+                "seen",
                 "told",
                 "place",
                 "grounding",

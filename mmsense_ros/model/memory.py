@@ -44,11 +44,12 @@ TRACED = 7  #: channels of how an entry tells of motion: that of what must be he
 @dataclass
 class Recollection:
     """What the memory adds to a batch of snapshots: `past` (B, CELL_CHANNELS, *CELLS), what it says about each cell; `kinds`
-    (B, classes + colours, *CELLS), logits that it adds to what a vehicle there looks like; `motion` (B, 2, *CELLS) [rows/s, columns/s];
-    the new `entry` (B, ENTRY, *CELLS) to remember."""
+    (B, classes + colours, *CELLS), logits that it adds to what a vehicle there looks like; `seen` and `motion` (B, 2, *CELLS) [rows/s,
+    columns/s], how things move by this snapshot alone and by all opinions; the new `entry` (B, ENTRY, *CELLS) to remember."""
 
     past: Tensor
     kinds: Tensor
+    seen: Tensor
     motion: Tensor
     entry: Tensor
 
@@ -100,9 +101,10 @@ class Memory(nn.Module):
         kinds = (told * trust[:, :, None]).sum(dim=1)
         unknown = ((ages < 0) * UNKNOWN).repeat(1, 2)
         sure = torch.softmax(self.sure(past).float() - F.pad(unknown, (1, 0))[:, :, None, None], dim=1)
-        motions = torch.cat([self.move(cells + past).float()[:, None], kept, found + since], dim=1)
+        seen = self.move(cells + past).float()
+        motions = torch.cat([seen[:, None], kept, found + since], dim=1)
         motion = (motions * sure[:, :, None]).sum(dim=1) * MOTION_UNIT
-        return Recollection(past, kinds, motion, torch.cat([content.float(), motion], dim=1))
+        return Recollection(past, kinds, seen * MOTION_UNIT, motion, torch.cat([content.float(), motion], dim=1))
 
     def _match(self, content: Tensor, carried: Tensor, entries: Tensor, ages: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What `entries` tell of motion, (B, SLOTS, 2, *CELLS) [MOTION_UNIT] each: that of what must be in the cells by now; that of
@@ -134,7 +136,7 @@ class Memory(nn.Module):
             parts.append(self(cells[rows], entries[earlier[rows]], ages[rows]))
             entries = entries.index_copy(0, rows, parts[-1].entry)
         back = torch.cat(turns).argsort()
-        joined = (torch.cat([getattr(part, name) for part in parts])[back] for name in ("past", "kinds", "motion"))
+        joined = (torch.cat([getattr(part, name) for part in parts])[back] for name in ("past", "kinds", "seen", "motion"))
         return Recollection(*joined, entries)
 
 

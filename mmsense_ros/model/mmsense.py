@@ -186,6 +186,7 @@ class MMSense(nn.Module):
         if self.training:
             understood["rays"] = scene.pointed.rays
             understood["told"] = self.memory.tell(recollection.entry[:, :CONTENT])
+            understood["seen"] = recollection.seen
             understood |= {"facade": shown.facade.score, "lanes": shown.lanes, "place": shown.place}
         return {"gate": sight.gate} | answers | understood
 
