@@ -94,9 +94,8 @@ class UncertaintyLoss(nn.Module):
         if self.link:
             losses["pointer"] = grounding_loss(outputs, targets) + asked_loss(outputs, targets)
             losses["rays"] = rays_loss(outputs["rays"], targets, self.power_temperature)
-        # Each opinion by itself too: the first that serves would leave the others untaught.
-        told = (motion_loss(outputs[name], targets.objects, targets.people) for name in ("motion", "seen"))
-        losses["motion"] = sum(told)
+        # What one snapshot shows by itself too: it would never be learned beside matching, which serves sooner.
+        losses["motion"] = sum(motion_loss(outputs[name], targets.objects, targets.people) for name in ("motion", "seen"))
         losses["told"] = told_loss(outputs["told"], targets.objects, targets.people)
         losses["facade"] = facade_loss(outputs["facade"], targets.facade)
         losses["vehicles"] = vehicles_loss(outputs["lanes"], outputs["place"], targets.objects)

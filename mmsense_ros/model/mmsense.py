@@ -154,10 +154,10 @@ class MMSense(nn.Module):
         self, sight: Sight, recollection: Recollection, instructions: Tensor, prefix: tuple[Tensor, ...] | None = None
     ) -> dict[str, Tensor]:
         """Outputs by name: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is, `asked`
-        (B, K, ...), what the words were understood to say, `rays` (pointer.py), `motion` (B, 2, *CELLS) [cells/s],
-        `told` (B, ..., *CELLS), class, colour, place and presence in the memory's words (memory.py), and `facade` (B, ...), `lanes` (B, ..., *CELLS) and
-        `place` (B, 2, *CELLS) (street.py). Those about a terminal have shape (B, K, ...),
-        the others (B, ...).
+        (B, K, ...), what the words were understood to say, `rays` (pointer.py), `motion` and `seen` (B, 2, *CELLS) [cells/s], as all
+        opinions and as this snapshot alone has it, `told` (B, ..., *CELLS), class, colour, place and presence in the memory's words
+        (memory.py), and `facade` (B, ...), `lanes` (B, ..., *CELLS) and `place` (B, 2, *CELLS) (street.py). Those about a terminal have
+        shape (B, K, ...), the others (B, ...).
         """
         sentence = instructions * self.config.instruction
         words, meaning = self.instruction(sentence)

@@ -3,7 +3,8 @@
 A matrix moves against M (M^T M)^(-1/2), its gradients' momentum M with all singular values made equal, so that directions that are rarely
 seen are learned as fast as common ones (Jordan et al., "Muon", 2024), times LENGTH sqrt(max(rows, columns)), so that entries of matrices of
 any size move alike (Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982). A convolution is the matrix of its output
-channels by everything else. torch.optim.Muon takes matrices only, and nothing beside them.
+channels by everything else. Matrices of one shape are reckoned together, as they are small, and in bfloat16 where the device has it. torch.optim.Muon
+takes matrices only, and nothing beside them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from mmsense_ros.training.precision import has_bf16
 
 STEPS = 5  #: of the iteration
 CUBIC = 3.4445, -4.7750, 2.0315  #: its polynomial a x + b x^3 + c x^5, which takes singular values to within 0.7 to 1.2
@@ -47,9 +50,14 @@ class Muon(torch.optim.Optimizer):
             gradients = [matrix.grad for matrix in moved]
             torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
             torch._foreach_mul_(moved, 1 - matrices["lr"] * matrices["weight_decay"])
-            for matrix, direction in zip(moved, torch._foreach_lerp(gradients, momenta, MOMENTUM), strict=True):
-                step = orthogonal(direction.flatten(1)).view(matrix.shape)
-                matrix.add_(step, alpha=-matrices["lr"] * LENGTH * max(len(matrix), matrix[0].numel()) ** 0.5)
+            directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)
+            alike: dict[torch.Size, list[int]] = {}
+            for place, direction in enumerate(directions):
+                alike.setdefault(direction.flatten(1).shape, []).append(place)
+            for shape, places in alike.items():
+                length = matrices["lr"] * LENGTH * max(shape) ** 0.5
+                for place, step in zip(places, orthogonal(torch.stack([directions[place].flatten(1) for place in places]))):
+                    moved[place].sub_(step.view_as(moved[place]), alpha=length)
         self.adam.param_groups[0]["lr"] = others["lr"]
         self.adam.step()
         return loss
@@ -64,13 +72,14 @@ class Muon(torch.optim.Optimizer):
         super().load_state_dict({name: value for name, value in state_dict.items() if name != "adam"})
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """About U V^T of `matrix` = U S V^T (rows, columns), by Newton and Schulz' iteration."""
-    wide = len(matrix) <= matrix.shape[1]
-    result = matrix if wide else matrix.T
-    result = result / (result.norm() + 1e-12)
+def orthogonal(matrices: Tensor) -> Tensor:
+    """About U V^T of each of `matrices` = U S V^T (n, rows, columns), by Newton and Schulz' iteration."""
+    wide = matrices.shape[1] <= matrices.shape[2]
+    result = matrices if wide else matrices.mT
+    result = result / (torch.linalg.matrix_norm(result, keepdim=True) + 1e-12)
+    result = result.to(torch.bfloat16 if has_bf16(matrices.device.type) else matrices.dtype)
     a, b, c = CUBIC
     for _ in range(STEPS):
-        square = result @ result.T
-        result = torch.addmm(result, torch.addmm(square, square, square, beta=b, alpha=c), result, beta=a)
-    return result if wide else result.T
+        square = result @ result.mT
+        result = torch.baddbmm(result, torch.baddbmm(square, square, square, beta=b, alpha=c), result, beta=a)
+    return (result if wide else result.mT).to(matrices.dtype)
