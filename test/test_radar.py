@@ -176,8 +176,8 @@ def test_whole_adc_steps_are_kept_exactly_and_other_samples_to_a_step() -> None:
 # Cubes: what is in them.
 
 
-def target(distance: float, azimuth: float, velocity: float, seed: int = 0) -> RadarCube:
-    values = (np.array([v], float) for v in (distance, azimuth, velocity, 10.0, 0.3))
+def target(distance: float, azimuth: float, velocity: float, seed: int = 0, section: float = 10.0) -> RadarCube:
+    values = (np.array([v], float) for v in (distance, azimuth, velocity, section, 0.3))
     return RadarCube(
         0, "radar", adc_cube(Scatterers(*values), np.zeros((RX, SAMPLES), np.complex64), np.random.default_rng(seed)), CHIRP
     )
@@ -195,9 +195,18 @@ def test_a_target_appears_in_its_cell_with_its_velocity(distance: float, azimuth
     row, column = strongest(maps)
     assert abs(row - distance / GRID.range_step) <= 1.5
     assert abs(column + 0.5 - (np.pi / 4 - azimuth) / GRID.azimuth_step) <= 1.5
-    assert maps[1, row, column] == pytest.approx(velocity / 10, abs=0.1)
-    if distance < 10:  # further away the noise of all Doppler bins widens it
-        assert maps[2, row, column] < 0.1
+    assert maps[1, row, column] == pytest.approx(velocity / 10, abs=0.02)
+    assert maps[2, row, column] == pytest.approx(maps[0, row, column] if velocity else 0, abs=0.1)
+
+
+def test_what_stands_still_has_its_part_in_the_mean_and_none_in_what_moves() -> None:
+    alone, still = target(20.25, 0.3, 6.0), target(20.25, 0.3, 0.0, seed=1)
+    maps = radar_map(alone, np.eye(4), GRID)
+    both = radar_map(replace(alone, adc=alone.adc + still.adc), np.eye(4), GRID)
+    place = strongest(maps)
+    assert both[1][place] == pytest.approx(maps[1][place] / 2, abs=0.05)
+    assert both[2][place] == pytest.approx(maps[2][place], abs=0.1) and both[0][place] > both[2][place]
+    assert radar_map(still, np.eye(4), GRID)[2][place] == pytest.approx(0, abs=0.01)
 
 
 def test_turning_the_doppler_round_leaves_the_place() -> None:
@@ -216,6 +225,7 @@ def test_a_falling_chirp_shows_the_same_scene() -> None:
     place = strongest(first)
     assert np.abs(np.subtract(place, strongest(second))).max() <= 1
     assert second[1][place] == pytest.approx(first[1][place], abs=0.05)
+    assert second[2][place] == pytest.approx(first[2][place], abs=0.05) and first[2][place] > 0.5
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (4, 1, 8), (1, 8, 1), (4, 3, 2)])
@@ -241,6 +251,7 @@ def test_real_samples_show_the_same_scene_as_far_as_they_reach(falling: bool) ->
     place = strongest(whole)
     assert np.abs(np.subtract(place, strongest(real))).max() <= 1
     assert real[1][place] == pytest.approx(whole[1][place], abs=0.1)
+    assert real[2][place] == pytest.approx(whole[2][place], abs=0.2) and whole[2][place] > 0.5
     reach = int(SAMPLES / 2 * range_bin(CHIRP, SAMPLES) / GRID.range_step)
     assert not real[:, reach + 1 :].any()  # there would be its mirror image
 
@@ -262,8 +273,8 @@ def test_noise_is_dark_and_stands_still() -> None:
         adc_cube(Scatterers(*np.zeros((5, 0))), np.zeros((RX, SAMPLES), np.complex64), np.random.default_rng(3)),
         CHIRP,
     )
-    power, drift, _ = radar_map(noise, np.eye(4), GRID)
-    assert power.mean() < 0.2 and np.abs(drift).mean() < 0.1
+    power, drift, moving = radar_map(noise, np.eye(4), GRID)
+    assert power.mean() < 0.2 and np.abs(drift).max() < 0.01 and moving.max() < 0.01
 
 
 def test_two_targets_at_one_range_are_two() -> None:
@@ -303,12 +314,27 @@ def test_the_smallest_cubes_hold_no_detections_that_are_not_finite(shape: tuple[
     assert all(np.isfinite(values).all() for values in (found.xyz, found.velocity, found.intensity))
 
 
+@pytest.mark.parametrize("chirps", [16, 32, 64, 128])
+def test_what_stands_still_does_not_move_however_few_the_chirps(chirps: int) -> None:
+    still = target(20.25, 0.3, 0.0, section=1e5)
+    maps = radar_map(replace(still, adc=still.adc[:, :, :chirps]), np.eye(4), GRID)
+    place = strongest(maps)
+    assert maps[0][place] > 1.0 and abs(maps[1][place]) < 1e-3 and maps[2][place] < 0.1
+
+
+def test_detections_that_hardly_move_stand_still() -> None:
+    xyz = np.array([[10.2, 0.1, 0], [10.2, 0.1, 1]], np.float32)
+    reading = RadarPoints(0, "radar", xyz, np.array([0.1, -4.0], np.float32), np.array([20, 20], np.float32))
+    power, drift, moving = radar_map(reading, np.eye(4), GRID)[:, 20, 31]
+    assert (power, drift, moving) == (pytest.approx((20 + 10 * np.log10(2)) / 40), pytest.approx(-0.2), pytest.approx(0.5))
+
+
 def test_points_in_a_cell_are_averaged_by_their_power() -> None:
     xyz = np.array([[10.2, 0.1, 0], [10.2, 0.1, 1], [10.2, -4, 0]], np.float32)
     reading = RadarPoints(0, "radar", xyz, np.array([2, 6, -5], np.float32), np.array([20, 20, 10], np.float32))
-    power, drift, spread = radar_map(reading, np.eye(4), GRID)
-    assert power[20, 31] == pytest.approx((20 + 10 * np.log10(2)) / 40)
-    assert (drift[20, 31], spread[20, 31]) == (pytest.approx(0.4), pytest.approx(0.2))
+    power, drift, moving = radar_map(reading, np.eye(4), GRID)
+    assert power[20, 31] == moving[20, 31] == pytest.approx((20 + 10 * np.log10(2)) / 40)
+    assert drift[20, 31] == pytest.approx(0.4)
     assert np.count_nonzero(power) == 2
 
 

@@ -17,7 +17,19 @@ from mmsense_ros.evaluation.metrics import percentiles
 from mmsense_ros.sensors.camera import camera_map
 from mmsense_ros.sensors.grid import PolarGrid
 from mmsense_ros.sensors.lidar import DENSITY_UNIT, HEIGHT_UNIT, lidar_map
-from mmsense_ros.sensors.radar import CLEAR, LIGHT, LOADING, POWER_UNIT, VELOCITY_UNIT, radar_map, range_bin
+from mmsense_ros.sensors.radar import (
+    DETECTED,
+    LEAK,
+    LIGHT,
+    LOADING,
+    POWER_UNIT,
+    SHORT_LEAK,
+    STILL_BINS,
+    STILL_SPEED,
+    VELOCITY_UNIT,
+    radar_map,
+    range_bin,
+)
 from mmsense_ros.snapshot import CameraReading, Chirp, LidarReading, RadarCube, RadarPoints
 
 GRID = PolarGrid()
@@ -84,15 +96,13 @@ def obvious_points(reading: RadarPoints) -> np.ndarray:
     """Detection by detection with ufunc.at."""
     row, column, inside = _cells(reading.xyz)
     power, velocity = 10 ** (reading.intensity[inside].astype(float) / 10), reading.velocity[inside].astype(float)
-    total, first, second = np.zeros((3, *GRID.shape))
+    moving = np.abs(velocity) > STILL_SPEED
+    total, moved, drift = np.zeros((3, *GRID.shape))
     np.add.at(total, (row, column), power)
-    np.add.at(first, (row, column), power * velocity)
-    np.add.at(second, (row, column), power * velocity**2)
-    met = total > 0
-    total = np.where(met, total, 1)
-    mean = first / total
-    spread = np.sqrt(np.maximum(second / total - mean**2, 0))
-    return np.stack([10 * np.log10(total) / POWER_UNIT, mean / VELOCITY_UNIT, spread / VELOCITY_UNIT]).astype(np.float32)
+    np.add.at(moved, (row, column), power * moving)
+    np.add.at(drift, (row, column), power * moving * velocity)
+    mean = np.divide(drift, total, out=np.zeros(GRID.shape), where=moved > 0)
+    return np.stack([_level(total), mean / VELOCITY_UNIT, _level(moved)]).astype(np.float32)
 
 
 def obvious_cube(reading: RadarCube) -> np.ndarray:
@@ -103,7 +113,12 @@ def obvious_cube(reading: RadarCube) -> np.ndarray:
     spectrum = np.fft.fft2(reading.adc * window, axes=(1, 2))
     velocity = np.fft.fftfreq(chirps, chirp.chirp_interval) * LIGHT / (2 * chirp.start_frequency)
     bins = min(int(np.ceil((GRID.max_range + 3) / depth)), samples)
-    power, mean, spread = np.zeros((3, bins, GRID.columns))
+    energy = (np.abs(spectrum[:, :bins]) ** 2).sum(axis=0)
+    seen = energy > np.maximum(
+        DETECTED * np.median(energy), max(LEAK, SHORT_LEAK / chirps**2) * energy.max(axis=1, keepdims=True)
+    )
+    moving = seen & (np.abs(np.fft.fftfreq(chirps, 1 / chirps)) >= STILL_BINS)
+    power, moved, mean = np.zeros((3, bins, GRID.columns))
     for r in range(bins):
         x = spectrum[:, r]
         covariance = x @ x.conj().T
@@ -112,15 +127,19 @@ def obvious_cube(reading: RadarCube) -> np.ndarray:
             steering = np.exp(-2j * np.pi * chirp.rx_spacing * np.arange(rx) * np.sin(azimuth))
             weights = inverse @ steering / (steering.conj() @ inverse @ steering)
             doppler = np.abs(weights.conj() @ x) ** 2
-            power[r, k] = max(doppler.sum(), 1e-12)
-            mean[r, k] = doppler @ velocity / power[r, k]
-            spread[r, k] = np.sqrt(max(doppler @ velocity**2 / power[r, k] - mean[r, k] ** 2, 0))
-    level = 10 * np.log10(power / np.percentile(power, 10))
-    clear = np.clip(level / CLEAR, 0, 1) / VELOCITY_UNIT
+            power[r, k], moved[r, k] = doppler.sum(), doppler[moving[r]].sum()
+            shown = doppler[seen[r]].sum()
+            mean[r, k] = doppler[moving[r]] @ velocity[moving[r]] / max(shown, 1e-12)
+    floor = max(np.percentile(power, 10), 1e-12)
     distance = (np.arange(GRID.rows) + 0.5) * GRID.range_step
-    channels = (np.clip(level / POWER_UNIT, 0, 2), mean * clear, spread * clear)
+    channels = (_level(power / floor), np.where(moved > floor, mean, 0) / VELOCITY_UNIT, _level(moved / floor))
     resampled = [[np.interp(distance / depth, np.arange(bins), image[:, k]) for k in range(GRID.columns)] for image in channels]
     return np.array(resampled).transpose(0, 2, 1).astype(np.float32)
+
+
+def _level(power: np.ndarray) -> np.ndarray:
+    """Power over 1 in POWER_UNIT."""
+    return np.clip(10 * np.log10(np.maximum(power, 1e-12)) / POWER_UNIT, 0, 2)
 
 
 def _cells(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,9 +1,11 @@
-"""Radar: ADC cube or detections to a polar map of power, mean Doppler and Doppler spread.
+"""Radar: ADC cube or detections to a polar map of power, mean Doppler and the power of what moves.
 
 From a cube: windowed range and Doppler FFTs; then, a range bin, the antennas' covariance R = sum_d x_d x_d^H over the Doppler
-bins and its first two Doppler moments R1, R2 (weighted by v_d, v_d^2). Capon's weights w = R^-1 s / (s^H R^-1 s) towards each
-azimuth give power w^H R w, mean Doppler w^H R1 w / w^H R w and spread (Capon, Proc. IEEE 57(8), 1969). A radar without
-elevation measures slant range; rows are taken as such.
+bins d. Capon's weights w = R^-1 s / (s^H R^-1 s) towards each azimuth give power w^H R w (Capon, Proc. IEEE 57(8), 1969). The same
+weights read S = sum_d x_d x_d^H over the bins that stand out of the noise only, and, over those of them that are none of the few
+around zero, where walls and the ground are, M0 = sum_m x_m x_m^H and M1 = sum_m v_m x_m x_m^H. Mean Doppler is w^H M1 w / w^H S w:
+bins of noise alone have no part in it. The power of what moves is w^H M0 w. Both powers are over one floor, that of the noise in all
+Doppler bins together. A radar without elevation measures slant range; rows are taken as such.
 """
 
 from __future__ import annotations
@@ -19,13 +21,21 @@ from mmsense_ros.snapshot import Chirp, RadarCube, RadarPoints
 
 LIGHT = 299_792_458.0  #: [m/s]
 POWER_UNIT = 40.0  #: [dB] one unit of the power channel, above the noise floor
-VELOCITY_UNIT = 10.0  #: [m/s] one unit of the Doppler channels
-CLEAR = 15.0  #: [dB] above the noise floor from which a cell's Doppler is taken in full
+TINY = 1e-12  #: power of nothing
+VELOCITY_UNIT = 10.0  #: [m/s] one unit of the Doppler channel
+DETECTED = 4.0  #: over the median energy of all range and Doppler bins, from which a bin is more than noise
+LEAK = 1e-4  #: part of the strongest bin at its range up to which a bin may be what the window lets through of that
+SHORT_LEAK = 0.25  #: the same, times the square of the chirps, where these are few: the window's zeros lie beside the bins then
+STILL_BINS = 2  #: Doppler bins from zero at which something moves: the window spreads what stands still over those nearer
+STILL_SPEED = 0.2  #: [m/s] up to which a detection stands still
 LOADING = 0.02  #: diagonal loading of the covariance, relative to its mean diagonal
 
 
 def radar_map(reading: RadarCube | RadarPoints, antenna_from_radar: np.ndarray, grid: PolarGrid) -> np.ndarray:
-    """(3, rows, columns) float32: power over the noise floor [40 dB], mean and spread of radial velocity [10 m/s]; else 0."""
+    """(3, rows, columns) float32: power over the noise floor [40 dB], mean radial velocity [10 m/s], power of what moves [40 dB].
+
+    All are 0 where nothing is.
+    """
     if isinstance(reading, RadarCube):
         return _cube_map(reading, antenna_from_radar, grid)
     return _points_map(reading, antenna_from_radar, grid)
@@ -36,16 +46,12 @@ def _points_map(reading: RadarPoints, antenna_from_radar: np.ndarray, grid: Pola
     cell, inside = grid.cells(x, y)
     cell, velocity = cell[inside], reading.velocity[inside].astype(np.float64)
     power = 10 ** (np.clip(reading.intensity[inside].astype(np.float64), -60, 120) / 10)
-    total, first, second = (
-        np.bincount(cell, weights=power * velocity**moment, minlength=grid.rows * grid.columns) for moment in range(3)
+    moving = power * (np.abs(velocity) > STILL_SPEED)
+    total, moving_power, drift = (
+        np.bincount(cell, weights=weights, minlength=grid.rows * grid.columns) for weights in (power, moving, moving * velocity)
     )
-    met = total > 0
-    channels = np.zeros((3, len(total)), np.float32)
-    mean = first[met] / total[met]
-    channels[0, met] = np.clip(10 * np.log10(total[met]) / POWER_UNIT, 0, 2)
-    channels[1, met] = mean / VELOCITY_UNIT
-    channels[2, met] = np.sqrt(np.maximum(second[met] / total[met] - mean**2, 0)) / VELOCITY_UNIT
-    return channels.reshape(3, *grid.shape)
+    channels = np.stack([_units(total), drift / np.maximum(total, TINY) / VELOCITY_UNIT, _units(moving_power)])
+    return channels.astype(np.float32).reshape(3, *grid.shape)
 
 
 def _cube_map(reading: RadarCube, antenna_from_radar: np.ndarray, grid: PolarGrid) -> np.ndarray:
@@ -58,31 +64,43 @@ def _cube_map(reading: RadarCube, antenna_from_radar: np.ndarray, grid: PolarGri
     spectrum = fft.fft(adc * fast_window[:, None], axis=1)[:, :bins] * slow_window
     # (bins, rx, chirps): Doppler last, so that covariances are plain matrix products.
     doppler = fft.fft(spectrum, axis=2).transpose(1, 0, 2)
-    velocity = fft.fftfreq(chirps, chirp.chirp_interval).astype(np.float32) * np.float32(LIGHT / (2 * chirp.start_frequency))
+    steps = fft.fftfreq(chirps, 1 / chirps).astype(np.float32)
+    velocity = steps * np.float32(LIGHT / (2 * chirp.start_frequency * chirp.chirp_interval * chirps))
     if chirp.slope < 0:
         velocity = -velocity
+    energy = np.einsum("rkd,rkd->rd", doppler.real, doppler.real) + np.einsum("rkd,rkd->rd", doppler.imag, doppler.imag)
+    seen = energy > np.maximum(
+        DETECTED * np.median(energy), max(LEAK, SHORT_LEAK / chirps**2) * energy.max(axis=1, keepdims=True)
+    )
+    moving = seen & (np.abs(steps) >= STILL_BINS)
     conjugate = doppler.conj().transpose(0, 2, 1)
-    zeroth, first, second = (np.matmul(doppler * velocity**moment, conjugate) for moment in range(3))
-    level = np.trace(zeroth, axis1=1, axis2=2).real / rx
-    loaded = zeroth + (LOADING * level + 1e-9)[:, None, None] * np.eye(rx, dtype=zeroth.dtype)
+    moved = doppler * moving[:, None]
+    covariance, *parts = (
+        np.matmul(weighed, conjugate) for weighed in (doppler, doppler * seen[:, None], moved, moved * velocity)
+    )
+    level = np.trace(covariance, axis1=1, axis2=2).real / rx
+    loaded = covariance + (LOADING * level + 1e-9)[:, None, None] * np.eye(rx, dtype=covariance.dtype)
     steering = _steering(rx, chirp.rx_spacing, grid)
     if chirp.slope < 0:
         steering = steering.conj()
     weights = np.linalg.solve(loaded, np.broadcast_to(steering, (bins, *steering.shape)))
     weights /= np.einsum("ka,rka->ra", steering.conj(), weights).real[:, None, :]
-    power, drift, scatter = (
-        np.einsum("rka,rka->ra", weights.conj(), np.matmul(moment, weights)).real for moment in (zeroth, first, second)
+    power, seen_power, moving_power, drift = (
+        np.einsum("rka,rka->ra", weights.conj(), np.matmul(part, weights)).real for part in (covariance, *parts)
     )
-    mean = drift / np.maximum(power, 1e-12)
-    spread = np.sqrt(np.maximum(scatter / np.maximum(power, 1e-12) - mean**2, 0))
-    over_noise = 10 * np.log10(np.maximum(power, 1e-12) / max(float(np.percentile(power, 10)), 1e-12))
-    clear = np.clip(over_noise / CLEAR, 0, 1) / VELOCITY_UNIT  # the Doppler of noise means nothing
-    polar = np.stack([np.clip(over_noise / POWER_UNIT, 0, 2), mean * clear, spread * clear], axis=-1)
+    floor = max(float(np.percentile(power, 10)), TINY)
+    mean = np.where(moving_power > floor, drift / np.maximum(seen_power, TINY), 0) / VELOCITY_UNIT
+    polar = np.stack([_units(power / floor), mean, _units(moving_power / floor)], axis=-1)
     columns, rows = _lookup(antenna_from_radar.tobytes(), range_bin(chirp, samples), grid)
     resampled = cv2.remap(
         polar.astype(np.float32), columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
     )
     return np.ascontiguousarray(resampled.transpose(2, 0, 1))
+
+
+def _units(power: np.ndarray) -> np.ndarray:
+    """Power over the noise floor in POWER_UNIT, 0 to 2."""
+    return np.clip(10 * np.log10(np.maximum(power, TINY)) / POWER_UNIT, 0, 2)
 
 
 def range_bin(chirp: Chirp, samples: int) -> float:
