@@ -13,7 +13,7 @@ from mmsense_ros.errors import ModelError
 from mmsense_ros.sensors.grid import PolarGrid
 from mmsense_ros.snapshot import MODALITIES
 
-FORMAT = 2  #: version of inputs, outputs and card; a model of another version is refused
+FORMAT = 3  #: version of inputs, outputs and card; a model of another version is refused
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ from mmsense_ros.training.shards import (
 if TYPE_CHECKING:
     from mmsense_ros.data.street import Street
 
-VERSION = 4  #: of the prepared arrays; another one prepares anew
-LATER = {"weather": "clear"}  #: what came after that version, by the value that leaves streets as they were
+VERSION = 5  #: of the prepared arrays; another one prepares anew
+LATER = {"weather": "clear"}  #: what came later, by the value that leaves streets as they were
 RADAR_AGE, LIDAR_AGE = 0.05, 0.1  #: [s] at most, as a synchronizer finds them at 20 and 10 Hz
 VISIBLE = 0.15  #: part of a thing that must be seen for it to be found; below, finding it is neither asked for nor a fault
 

@@ -20,7 +20,7 @@ from mmsense_ros.training.recipe import Recipe
 from mmsense_ros.training.recorded_truth import RecordedTruth
 from mmsense_ros.training.shards import CAMERA_SIZE, layout, write_shard
 
-VERSION = 2  #: of what is made of a bag; another one reads it anew
+VERSION = 3  #: of what is made of a bag; another one reads it anew
 GAP = 2.0  #: times the distance that snapshots should have: further apart, they are of two runs
 
 Row = dict[str, np.ndarray]  #: one snapshot: arrays of one row each, by name, as in shards
