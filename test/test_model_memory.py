@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the model needs the extra `train`")
 
 from small_model import maps, nothing_remembered, small, told
 
+from mmsense_ros.model.detail import FINE, FINE_CHANNELS
 from mmsense_ros.model.export import OneInstruction
-from mmsense_ros.model.memory import CONTENT, ENTRY, REACH, SLOTS, WINDOW, Memory, carry, carry_things, remember
+from mmsense_ros.model.memory import (
+    CONTENT,
+    ENTRY,
+    MOTION,
+    REACH,
+    SLOTS,
+    WINDOW,
+    Memory,
+    carried_to,
+    carry,
+    carry_things,
+    remember,
+)
 from mmsense_ros.model.mmsense import MMSense
 from mmsense_ros.model.pointer import KINDS
+from mmsense_ros.model.polar import CELL_ANGLE, CELL_DEPTH, HALF_VIEW
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
+
+
+NOTHING = torch.zeros(1, FINE_CHANNELS, *FINE)  #: seen at the places within cells
 
 
 @pytest.fixture(scope="module")
@@ -29,33 +47,57 @@ def entry(*things: tuple[int, int, float, float, float]) -> torch.Tensor:
     return made
 
 
+def point(row: float, column: float) -> np.ndarray:
+    """x, y [m] of the middle of a cell."""
+    azimuth = HALF_VIEW - (column + 0.5) * CELL_ANGLE
+    return (row + 0.5) * CELL_DEPTH * np.array([np.cos(azimuth), np.sin(azimuth)])
+
+
+def cell(place: np.ndarray) -> np.ndarray:
+    """The inverse of `point`, for places between middles too."""
+    return np.array([np.hypot(*place) / CELL_DEPTH, (HALF_VIEW - np.arctan2(*place[::-1])) / CELL_ANGLE]) - 0.5
+
+
+def rates(place: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
+    """Rows/s and columns/s of what is at `place` and moves with `velocity` [m/s]."""
+    down, aside = (cell(place + 1e-4 * velocity) - cell(place - 1e-4 * velocity)) / 2e-4
+    return float(down), float(aside)
+
+
+def bound(start: tuple[float, float], end: tuple[float, float], seconds: float = 1.0) -> tuple[float, float]:
+    """Rows/s and columns/s, at the start, of what goes straight from one cell to another."""
+    return rates(point(*start), (point(*end) - point(*start)) / seconds)
+
+
 def carried(made: torch.Tensor, *ages: float) -> list[dict[tuple[int, int], float]]:
     """What lies where in each slot's first channel after its age."""
-    moved = carry(made, torch.tensor([ages]), torch.float32)
+    moved = carry(made, carried_to(made, torch.tensor([ages])), torch.float32)
     assert moved.shape == (1, SLOTS, CONTENT, *CELLS) and torch.equal(moved[:, :, 0], moved[:, :, -1])
-    return [{(int(r), int(c)): round(float(slot[r, c]), 4) for r, c in torch.nonzero(slot > 1e-5)} for slot in moved[0, :, 0]]
+    return [{(int(r), int(c)): round(float(slot[r, c]), 4) for r, c in torch.nonzero(slot > 1e-4)} for slot in moved[0, :, 0]]
 
 
-def test_content_is_carried_by_motion_times_age() -> None:
-    made = entry((5, 10, 1.0, 2.0, -1.5))
-    assert carried(made, 0.0, 0.25, 1.0, 2.0) == [
-        {(5, 10): 1.0},
-        {(5, 9): 0.1875, (5, 10): 0.3125, (6, 9): 0.1875, (6, 10): 0.3125},
-        {(7, 8): 0.5, (7, 9): 0.5},
-        {(9, 7): 1.0},
-    ]
+def test_content_is_carried_straight_on_for_its_age() -> None:
+    start, end, ages = (5, 10), (9, 20), (0.0, 0.25, 1.0, 2.0)
+    held = carried(entry((*start, 1.0, *bound(start, end, 2.0))), *ages)
+    assert held[0] == {start: 1.0} and held[3] == {end: 1.0}
+    for slot, age in zip(held, ages, strict=True):
+        row, column = cell(point(*start) + (point(*end) - point(*start)) * age / 2)
+        expected = {
+            (r, c): round((1 - abs(r - row)) * (1 - abs(c - column)), 4)
+            for r in range(int(row), int(row) + 2)
+            for c in range(int(column), int(column) + 2)
+        }
+        assert slot == pytest.approx({place: share for place, share in expected.items() if share > 1e-4}, abs=1e-3)
 
 
 def test_things_that_meet_add_up_and_what_leaves_the_view_is_lost() -> None:
-    meeting = entry((5, 10, 1.0, 0.0, 2.0), (5, 14, 0.5, 0.0, -2.0))
+    meeting = entry((5, 10, 1.0, *bound((5, 10), (5, 12))), (5, 14, 0.5, *bound((5, 14), (5, 12))))
     assert carried(meeting, 1.0, 1.0, 1.0, 0.0) == [{(5, 12): 1.5}] * 3 + [{(5, 10): 1.0, (5, 14): 0.5}]
-    leaving = entry((15, 3, 1.0, 1.0, 0.0), (2, 0, 1.0, 0.0, -0.5))
-    assert carried(leaving, 0.0, 1.0, 0.5, 2.0) == [
-        {(15, 3): 1.0, (2, 0): 1.0},
-        {(2, 0): 0.5},
-        {(15, 3): 0.5, (2, 0): 0.75},
-        {},
-    ]
+    leaving = entry((15, 3, 1.0, 1.0, 0.0), (2, 0, 1.0, *bound((2, 0), (2, -1), 2.0)))
+    at_first, halfway, early, late = carried(leaving, 0.0, 1.0, 0.5, 2.0)
+    assert at_first == {(15, 3): 1.0, (2, 0): 1.0} and late == {}
+    assert early[15, 3] == 0.5 and early[2, 0] == pytest.approx(0.75, abs=0.01)
+    assert set(halfway) <= {(1, 0), (2, 0)} and sum(halfway.values()) == pytest.approx(0.5, abs=0.01)
 
 
 def kept(gaps: list[float]) -> list[list[float]]:
@@ -114,10 +156,12 @@ def test_a_window_is_answered_as_snapshots_that_came_one_by_one(model: MMSense) 
 @torch.no_grad()
 def test_what_has_moved_is_remembered_where_it_must_be_by_now(model: MMSense) -> None:
     cells, ages = torch.zeros(1, CELL_CHANNELS, *CELLS), torch.tensor([[1.0, -1.0, -1.0, -1.0]])
-    moving, arrived = entry((5, 10, 1.0, 0.0, 2.0)), entry((5, 12, 1.0, 0.0, 2.0))
+    moving, arrived = entry((5, 10, 1.0, *bound((5, 10), (5, 12)))), entry((5, 12, 1.0, 0.0, 0.0))
     now = torch.tensor([[0.0, -1.0, -1.0, -1.0]])
-    assert torch.equal(carry(moving, ages, torch.float32)[:, 0], carry(arrived, now, torch.float32)[:, 0])
-    changed = (model.memory(cells, moving, ages).past - model.memory(cells, entry(), ages).past).abs().amax(dim=(0, 1)) > 1e-5
+    by_now, here = (carry(made, carried_to(made, then), torch.float32)[:, 0] for made, then in ((moving, ages), (arrived, now)))
+    torch.testing.assert_close(by_now, here)
+    told, nothing = (model.memory(cells, NOTHING, made, ages).past for made in (moving, entry()))
+    changed = (told - nothing).abs().amax(dim=(0, 1)) > 1e-4
     aside = WINDOW[1] + 3  # how far matching and the two convolutions see
     assert changed[5, 12] and not changed[:, : 10 - aside].any() and not changed[:, 13 + aside :].any()
 
@@ -128,22 +172,24 @@ def things(*made: tuple[int, int, float, float, float, float]) -> torch.Tensor:
     place, presence = torch.zeros(1, SLOTS, 2, *CELLS), torch.zeros(1, SLOTS, 1, *CELLS)
     for row, column, *inside, _, _ in made:
         place[0, :, :, row, column], presence[0, :, 0, row, column] = torch.tensor(inside), 1.0
-    return carry_things(entries, place, presence, torch.ones(1, SLOTS))[0]
+    return carry_things(place, presence, carried_to(entries, torch.ones(1, SLOTS)))[0]
 
 
 def test_where_a_thing_is_and_its_motion_are_carried_exactly() -> None:
-    moved = things((5, 10, 0.1, -0.3, 0.25, -1.5))[0]
+    start, end = (5, 10), (5.25, 8.5)
+    moved = things((*start, 0.1, -0.3, *bound(start, end)))[0]
+    then = rates(point(*end), point(*end) - point(*start))
     for row, column in ((5, 8), (5, 9), (6, 8), (6, 9)):
         down, aside, *motion = moved[:, row, column].tolist()
-        assert (row + down, column + aside) == pytest.approx((5.35, 8.2), abs=0.02) and motion == pytest.approx(
-            [0.25, -1.5], rel=0.02
-        )
+        assert (row + down, column + aside) == pytest.approx((5.35, 8.2), abs=0.02) and motion == pytest.approx(then, rel=0.02)
     assert not moved[:, 5, 10].any(), "it has left its cell"
 
 
 def test_things_that_meet_in_a_cell_are_known_by_their_mean() -> None:
-    moved = things((5, 10, 0.0, 0.0, 0.0, 2.0), (5, 15, 0.0, 0.0, 0.0, -3.0))[2, :, 5, 12]
-    assert moved.tolist() == pytest.approx([0.0, 0.0, 0.0, -0.5], abs=0.01)
+    starts, end = ((5, 10), (5, 15)), (5, 12)
+    moved = things(*((*start, 0.0, 0.0, *bound(start, end)) for start in starts))[2, :, 5, 12]
+    then = np.mean([rates(point(*end), point(*end) - point(*start)) for start in starts], axis=0)
+    assert moved.tolist() == pytest.approx([0.0, 0.0, *then], abs=0.01)
 
 
 @torch.no_grad()
@@ -153,10 +199,10 @@ def test_motion_is_told_by_where_things_were(age: float) -> None:
     believe_matches(memory)
     was, now = torch.zeros(2, 1, CELL_CHANNELS, *CELLS)
     was[0, :, 6, 12], now[0, :, 7, 9] = 2.0, 2.0
-    entries = memory(was, torch.zeros(1, SLOTS, ENTRY, *CELLS), -torch.ones(1, SLOTS)).entry
-    entries[:, CONTENT:] = 0.0
+    entries = memory(was, NOTHING, torch.zeros(1, SLOTS, ENTRY, *CELLS), -torch.ones(1, SLOTS)).entry
+    entries[:, MOTION] = 0.0
     ages = torch.tensor([[age, -1.0, -1.0, -1.0]])
-    moved = memory(now, entries[:, None].expand(-1, SLOTS, -1, -1, -1), ages).motion[0, :, 7, 9] * age
+    moved = memory(now, NOTHING, entries[:, None].expand(-1, SLOTS, -1, -1, -1), ages).motion[0, :, 7, 9] * age
     assert moved.tolist() == pytest.approx([1.0, -3.0], abs=0.05)
 
 
@@ -167,8 +213,10 @@ def test_what_is_hidden_keeps_its_motion() -> None:
     memory.sure.bias.copy_(torch.tensor([0.0, *[100.0] * SLOTS, *[0.0] * SLOTS]))
     memory.tell.bias[-1] = 5.0
     moving = entry(*((5, column, 1.0, 0.0, 2.0) for column in range(4, 12)))
-    kept = memory(torch.zeros(1, CELL_CHANNELS, *CELLS), moving, torch.tensor([[1.0, -1.0, -1.0, -1.0]])).motion
-    torch.testing.assert_close(kept[0, :, 5, 8], torch.tensor([0.0, 2.0]), atol=0.02, rtol=0)
+    kept = memory(torch.zeros(1, CELL_CHANNELS, *CELLS), NOTHING, moving, torch.tensor([[1.0, -1.0, -1.0, -1.0]])).motion
+    velocity = (point(5, 6 + 1e-4) - point(5, 6)) * 2e4  # what crosses two columns a second
+    then = rates(point(5, 6) + velocity, velocity)
+    torch.testing.assert_close(kept[0, :, 5, 8], torch.tensor(then), atol=0.02, rtol=0)
 
 
 def believe_matches(memory: Memory) -> None:
@@ -188,11 +236,11 @@ def test_what_a_vehicle_looked_like_is_known_where_it_must_be_by_now() -> None:
     memory, cells = small().memory, torch.zeros(1, CELL_CHANNELS, *CELLS)
     memory.trust.weight.zero_()
     memory.trust.bias.copy_(torch.tensor([30.0, 0.0, -30.0, -30.0]))
-    moving = entry((5, 10, 1.0, 0.0, 2.0))
+    moving = entry((5, 10, 1.0, *bound((5, 10), (5, 12))))
 
     def added(*ages: float) -> torch.Tensor:
         """What a vehicle tells, beyond what emptiness does, in units of what an entry of it tells."""
-        told, nothing = (memory(cells, made, torch.tensor([ages])).kinds[0, 3] for made in (moving, entry()))
+        told, nothing = (memory(cells, NOTHING, made, torch.tensor([ages])).kinds[0, 3] for made in (moving, entry()))
         return (told - nothing) / memory.tell.weight[3].sum()
 
     once, again = added(1.0, -1.0, -1.0, -1.0), added(1.0, 1.0, 1.0, 1.0)
@@ -202,12 +250,13 @@ def test_what_a_vehicle_looked_like_is_known_where_it_must_be_by_now() -> None:
 
 @torch.no_grad()
 def test_two_windows_side_by_side_are_two_windows(model: MMSense) -> None:
-    cells = torch.randn(4, CELL_CHANNELS, *CELLS, generator=torch.Generator().manual_seed(1))
+    drawn = torch.Generator().manual_seed(1)
+    cells, fine = torch.randn(4, CELL_CHANNELS, *CELLS, generator=drawn), torch.randn(4, FINE_CHANNELS, *FINE, generator=drawn)
     earlier, ages = nothing_remembered(4)
     earlier[1, 0], earlier[3, 0], ages[1, 0], ages[3, 0] = 0, 2, 0.5, 0.7
-    both = model.memory.in_turn(cells, earlier, ages)
+    both = model.memory.in_turn(cells, fine, earlier, ages)
     for rows in (slice(0, 2), slice(2, 4)):
-        one = model.memory.in_turn(cells[rows], (earlier[rows] - rows.start).clamp(min=0), ages[rows])
+        one = model.memory.in_turn(cells[rows], fine[rows], (earlier[rows] - rows.start).clamp(min=0), ages[rows])
         for name in ("past", "kinds", "seen", "motion", "entry"):
             torch.testing.assert_close(getattr(both, name)[rows], getattr(one, name), atol=1e-4, rtol=1e-4)
 
@@ -237,5 +286,5 @@ def test_a_window_of_any_length_has_the_same_shapes(model: MMSense) -> None:
     for _ in range(6):
         outputs = deployed(*maps().values(), torch.ones(1, 3), told(1)[:, 0], memory, age)
         *_, memory, age = outputs
-        assert memory.shape == (1, 4, 16, 16, 32) and age.shape == (1, 4)
+        assert memory.shape == (1, 4, 80, 16, 32) and age.shape == (1, 4)
         age = torch.where(age >= 0, age + 1, age)

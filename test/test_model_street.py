@@ -13,7 +13,8 @@ from small_model import stir
 from torch import Tensor
 
 from mmsense_ros.anchors import LANES, AnchorGrid
-from mmsense_ros.model.street import ANGLES, DISTANCES, Facade, Street, at, by_facade, grid_shares, position
+from mmsense_ros.model.polar import at, position
+from mmsense_ros.model.street import ANGLES, DISTANCES, Facade, Street, by_facade, grid_shares
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
 GRID = AnchorGrid()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmsense_ros.model.mmsense import MMSense
 
-SWITCHES = ("gate", "fuse", "sequential", "memory", "instruction")
+SWITCHES = ("gate", "fuse", "sequential", "memory", "detail", "instruction")
 
 
 def without(switch: str) -> tuple[MMSense, MMSense]:
@@ -83,3 +83,12 @@ def test_without_instructions_all_are_answered_alike() -> None:
     for model, differ in zip(without("instruction"), (True, False), strict=True):
         beams = answers(model)["beam"]
         assert ((beams[:, 0] - beams[:, 1]).abs().max() > 1e-3) == differ
+
+
+def test_without_detail_nothing_finer_than_cells_is_looked_at() -> None:
+    for model, matters in zip(without("detail"), (True, False), strict=True):
+        before = answers(model)["people"]
+        with torch.no_grad():
+            for weight in model.look.join.parameters():
+                weight.mul_(2)
+        assert ((answers(model)["people"] - before).abs().max() > 1e-5) == matters

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mmsense_ros.model.polar import CELL_DEPTH
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS, IMAGE_FEATURES, convolution
 
-CELL_DEPTH = 4.0  #: [m] of a cell in range
 MOTION_UNIT = 4.0  #: [cells/s] one unit of motion
 USUAL_DROP, USUAL_PITCH = 4.0, 0.2  #: [m] of a vehicle's middle below the camera, [rad] downwards: where learning starts
 AHEAD = 16  #: channels of what lies between the array and a cell

@@ -16,6 +16,7 @@ from mmsense_ros.errors import ModelError
 from mmsense_ros.model.attention import groups, visible
 from mmsense_ros.model.backbone import Backbone
 from mmsense_ros.model.cells import Ahead, Cells
+from mmsense_ros.model.detail import Look
 from mmsense_ros.model.gate import ModalityGate
 from mmsense_ros.model.heads import BRANCHES, Scene, Shape
 from mmsense_ros.model.memory import CONTENT, Memory, Recollection
@@ -32,7 +33,7 @@ from mmsense_ros.model.tokenizers import (
     token_azimuths,
 )
 from mmsense_ros.model_card import ModelCard
-from mmsense_ros.snapshot import MODALITIES
+from mmsense_ros.snapshot import LIDAR, MODALITIES, RADAR
 from mmsense_ros.tasks import Task
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class ModelConfig:
     fuse: bool = True
     sequential: bool = True
     memory: bool = True
+    detail: bool = True
     instruction: bool = True
     backbone: str = "compact"
     vlm: str = ""
@@ -66,11 +68,12 @@ class ModelConfig:
 @dataclass
 class Sight:
     """What one snapshot alone shows: gated content and `places` of its tokens (B, N, d) and (N, d), `seen` (B, N) bool which of them
-    are available, `cells` (B, CELL_CHANNELS, *CELLS), and `gate` (B, 3)."""
+    are available, `cells` (B, CELL_CHANNELS, *CELLS), `fine` (B, FINE_CHANNELS, *FINE) (detail.py), and `gate` (B, 3)."""
 
     tokens: Tensor
     seen: Tensor
     cells: Tensor
+    fine: Tensor
     gate: Tensor
 
 
@@ -95,6 +98,7 @@ class MMSense(nn.Module):
         self.instruction = InstructionTokenizer(width)
         self.gate = ModalityGate(width, len(MODALITIES), config.gate)
         self.cells = Cells()
+        self.look = Look()
         self.memory = Memory()
         self.recall = nn.Conv2d(CELL_CHANNELS, width, (4, 2), (4, 2))
         self.recalled = Places(azimuth, width)
@@ -124,11 +128,13 @@ class MMSense(nn.Module):
         """
         sight = self.see(maps, available, instructions[:, 0])
         prefix = self.backbone.prefix(ids.flatten(0, 1)) if ids is not None else None
-        return self.answer(sight, self.memory.in_turn(sight.cells, earlier, self._known(ages)), instructions, prefix)
+        return self.answer(
+            sight, self.memory.in_turn(sight.cells, sight.fine, earlier, self._known(ages)), instructions, prefix
+        )
 
     def recollect(self, sight: Sight, memory: Tensor, ages: Tensor) -> Recollection:
         """What `memory` (B, SLOTS, ENTRY, *CELLS), `ages` (B, SLOTS) [s] old, -1 for an empty slot, adds to what is seen."""
-        return self.memory(sight.cells, memory, self._known(ages))
+        return self.memory(sight.cells, sight.fine, memory, self._known(ages))
 
     def _known(self, ages: Tensor) -> Tensor:
         return ages if self.config.memory else torch.full_like(ages, -1.0)
@@ -143,12 +149,13 @@ class MMSense(nn.Module):
         cells = self.cells(
             *(content.cells * weight[..., None].to(content.cells.dtype) for content, weight in zip(embedded, weights))
         )
+        fine = self.look(maps[RADAR], maps[LIDAR], [weight[..., None] for weight in weights[1:]]) * self.config.detail
         if self.config.backbone == "vlm":
             tokens, seen = self.backbone.look(maps, scale, available)
         else:
             gated = [content.tokens * weight + place for content, weight, place in zip(embedded, weights, places)]
             tokens, seen = torch.cat(gated, dim=1), available.repeat_interleave(TOKENS[0] * TOKENS[1], dim=1) > 0
-        return Sight(tokens, seen, cells, gate)
+        return Sight(tokens, seen, cells, fine, gate)
 
     def answer(
         self, sight: Sight, recollection: Recollection, instructions: Tensor, prefix: tuple[Tensor, ...] | None = None

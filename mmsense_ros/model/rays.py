@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsense_ros.model.cells import AHEAD
-from mmsense_ros.model.street import Facade, at, by_facade
+from mmsense_ros.model.polar import at, onward
+from mmsense_ros.model.street import Facade, by_facade
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
 BEAMS = 64
@@ -101,8 +102,10 @@ class Ways(nn.Module):
     def forward(self, cells: Tensor, ahead: Tensor, place: Tensor, motion: Tensor, facade: Facade) -> Rays:
         """Rays to `cells` (B, CELL_CHANNELS, *CELLS), `ahead` (B, AHEAD, *CELLS) being what lies before them, `place` and `motion`
         (B, 2, *CELLS) [cells, cells/s] where in them things are and how they move."""
-        columns = torch.arange(CELLS[1], device=cells.device) + 0.5
-        places = [place.float() + seconds * motion.float() for seconds in (0.0, self.horizon)]
+        rows, columns = (torch.arange(count, device=cells.device) + 0.5 for count in CELLS)
+        here = torch.stack([rows[:, None].expand(CELLS), columns.expand(CELLS)])
+        then = onward(*(here + place.float()).unbind(dim=1), motion.float(), self.horizon)
+        places = [place.float(), torch.stack(then[:2], dim=1) - here]
         sight = [columns + there[:, 1] for there in places]
         ways = [by_facade(there, facade) for there in places]
         turned = torch.stack([ways[0].column - sight[0], (ways[0].column - columns).abs() / CELLS[1]], dim=1)

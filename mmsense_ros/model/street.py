@@ -11,7 +11,6 @@ stands at q is seen in it at q + 2 (D - q . n) n (image method).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsense_ros.anchors import LANES
-from mmsense_ros.model.cells import CELL_DEPTH, MOTION_UNIT
+from mmsense_ros.model.cells import MOTION_UNIT
+from mmsense_ros.model.polar import CELL_ANGLE, CELL_DEPTH, HALF_VIEW, polar, position
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
-HALF_VIEW = math.pi / 4  #: [rad]
 HALVES = 2  #: a cell votes for its nearer and its farther half
 ANGLES = torch.linspace(-45, 45, 19).deg2rad()  #: [rad] azimuths of facades that are thought of
 DISTANCES = torch.linspace(6, 63, 20)  #: [m] and their distances
@@ -57,7 +56,7 @@ class Reflection:
     def point(self, part: float) -> tuple[Tensor, Tensor]:
         """Rows and columns (B, *CELLS) [cells] of the points `part` of the way from the facade to the things."""
         x, y = (start + part * (end - start) for start, end in zip(self.meets, self.thing))
-        return _polar(x, y)
+        return polar(x, y)
 
 
 class Street(nn.Module):
@@ -97,14 +96,6 @@ class Street(nn.Module):
         return self.lane(torch.cat([cells, torch.cat([marks, used, motion / MOTION_UNIT], dim=1).to(cells.dtype)], dim=1))
 
 
-def position(place: Tensor) -> tuple[Tensor, Tensor]:
-    """x and y (B, *CELLS) [m] of points `place` (B, 2, *CELLS) [rows, columns] from the cells' centres."""
-    rows, columns = (torch.arange(count, device=place.device, dtype=torch.float32) + 0.5 for count in CELLS)
-    distance = (rows[:, None] + place[:, 0].float()) * CELL_DEPTH
-    azimuth = HALF_VIEW - (columns + place[:, 1].float()) * (2 * HALF_VIEW / CELLS[1])
-    return distance * azimuth.cos(), distance * azimuth.sin()
-
-
 def by_facade(place: Tensor, facade: Facade) -> Reflection:
     """How what is at `place` (as in `position`) is seen in the facades; what is in or behind them is its own image."""
     (x, y), (cos, sin) = position(place), facade.normal
@@ -112,21 +103,7 @@ def by_facade(place: Tensor, facade: Facade) -> Reflection:
     beyond = 2 * (distance - across).clamp(min=0)
     image = x + beyond * cos, y + beyond * sin
     meets = distance / (across + beyond).clamp(min=1.0)
-    return Reflection(_polar(*image)[1].clamp(0, CELLS[1]), (x, y), (image[0] * meets, image[1] * meets))
-
-
-def at(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """`features` (B, n, *CELLS) at the points `rows`, `columns` (B, *CELLS) [cells], bilinear between the cells' middles, 0 outside;
-    (B, n, *CELLS)."""
-    grid = torch.stack([2 * columns / CELLS[1] - 1, 2 * rows / CELLS[0] - 1], dim=-1)
-    return F.grid_sample(features.float(), grid, align_corners=False).to(features.dtype)
-
-
-def _polar(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns [cells] of points [m]."""
-    # Within a quarter turn of boresight x is positive, and atan of a quotient is what all engines have.
-    azimuth = torch.atan(y / x.clamp(min=1.0))
-    return (x.square() + y.square()).clamp(min=1.0).sqrt() / CELL_DEPTH, (HALF_VIEW - azimuth) * (CELLS[1] / (2 * HALF_VIEW))
+    return Reflection(polar(*image)[1].clamp(0, CELLS[1]), (x, y), (image[0] * meets, image[1] * meets))
 
 
 def grid_shares(angle: Tensor, distance: Tensor) -> Tensor:
@@ -143,7 +120,7 @@ def _votes() -> Tensor:
     """(HALVES * cells, ANGLES * DISTANCES): how near the middle of each half cell lies to each line, 0..1."""
     half = (torch.arange(HALVES)[:, None] + 0.5) / HALVES
     distance = ((torch.arange(CELLS[0]) + half) * CELL_DEPTH)[:, :, None, None]
-    azimuth = (HALF_VIEW - (torch.arange(CELLS[1]) + 0.5) * (2 * HALF_VIEW / CELLS[1]))[:, None]
+    azimuth = (HALF_VIEW - (torch.arange(CELLS[1]) + 0.5) * CELL_ANGLE)[:, None]
     across = (distance * (azimuth - ANGLES).cos()).flatten(0, 2)
     step = DISTANCES[1] - DISTANCES[0]
     return F.relu(1 - (across[..., None] - DISTANCES).abs() / step).flatten(1)
