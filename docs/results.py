@@ -1,4 +1,4 @@
-"""Makes the tables of docs/results.md: `python docs/results.py bar|losses|versus|ablations|sensors|instructions|fewshot|real`.
+"""Makes the tables of docs/results.md: `python docs/results.py bar|limits|losses|activities|versus|ablations|sensors|instructions|fewshot|real`.
 
 Each prints its table and puts it in its place in docs/results.md: mean and standard deviation over three seeds, which are thirds of
 the recipe's test streets (unseen layouts). Models that a table needs are trained by variants of one recipe, with the same data and as
@@ -20,11 +20,13 @@ from pathlib import Path
 import numpy as np
 from results_bench import ABLATIONS, FULL, NEAR, RUNS, SEEDS, SHIPPED, Bench, Figures, part
 from results_losses import COLUMNS as LOST
+from results_losses import confusions
 from results_losses import losses as lost
-from results_oracles import oracles
+from results_oracles import blurred, oracles
 from results_words import ROWS, Edit, several
 from tables import BEAM, Columns, markdown, place
 
+from mmsense_ros.anchors import ACTIVITIES
 from mmsense_ros.errors import MMSenseError
 from mmsense_ros.model.mmsense import load_model
 from mmsense_ros.snapshot import MODALITIES
@@ -45,6 +47,8 @@ TASKS: Columns = {
     "people_f1": ("people F1", 3),
     "activity_acc": ("activity accuracy", 3),
 }
+LIMITS: Columns = {**BEAM, "blocked_dba": ("DBA, blocked", 3)}
+SPREADS = (0.0, 0.1, 0.2, 0.3, 0.4)  #: [m]
 SETS: Columns = {"coverage": ("coverage of the 90 % set", 3), "set_size": ("its beams of 64", 1)}
 GATES: Columns = {f"gate_{name}": (f"gate: {name}", 2) for name in MODALITIES}
 
@@ -53,6 +57,7 @@ WORDS = {
     "no_sequential": "no sequential attention (last layer only)",
     "equal_weights": "equal loss weights",
     "no_memory": "no memory",
+    "no_detail": "no detail (nothing finer than cells)",
     "no_dropout": "no modality dropout",
     "no_instruction": "no instruction",
 }
@@ -64,7 +69,7 @@ LABELLED = (10, 50, 200)  #: snapshots of a new layout to adapt to
 LAYOUT_SEED = 900_001  #: of the first new layout
 UNLABELLED, HELD_BACK, STEP = 20, 80, 0.5  #: snapshots between and after those to adapt to; [s] from one to the next
 ADAPTATION = {"rounds": 12, "patience": 12, "minutes": 10, "average": 0.9}
-GENTLY = {"learning_rate": 2e-4, "freeze": ["tokenizers"]}
+GENTLY = {"learning_rate": 2e-4, "freeze": ["tokenizers", "look"]}
 
 
 def bar(bench: Bench) -> str:
@@ -98,9 +103,20 @@ def bar(bench: Bench) -> str:
     )
 
 
+def limits(bench: Bench) -> str:
+    """What knowing places only so well leaves of the oracle."""
+    rows = {f"{spread} m": [blurred(bench, data, spread) for data in bench.streets()] for spread in SPREADS}
+    return markdown("places known to", rows, LIMITS)
+
+
 def losses(bench: Bench) -> str:
     """Where the model's beams are lost."""
     return markdown("terminals", lost(bench), LOST)
+
+
+def activities(bench: Bench) -> str:
+    """What people are said to do, by what they do."""
+    return markdown("people who", confusions(bench), {name: (f"said to {name}", 3) for name in ACTIVITIES})
 
 
 def versus(bench: Bench) -> str:
@@ -184,7 +200,10 @@ def real(bench: Bench) -> str:
     return table()
 
 
-COMMANDS = {command.__name__: command for command in (bar, losses, versus, ablations, sensors, instructions, fewshot, real)}
+COMMANDS = {
+    command.__name__: command
+    for command in (bar, limits, losses, activities, versus, ablations, sensors, instructions, fewshot, real)
+}
 
 
 def prepare_runs(bench: Bench, names: list[str]) -> None:

@@ -44,6 +44,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no_sequential": {"model": {"sequential": False}},
     "equal_weights": {"equal_weights": True},
     "no_memory": {"model": {"memory": False}},
+    "no_detail": {"model": {"detail": False}},
     "no_dropout": {"modality_dropout": 0.0},
     "no_instruction": {"model": {"instruction": False}},
 }

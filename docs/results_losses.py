@@ -1,4 +1,5 @@
-"""Where beams are lost: at which terminals, and what would be left to lose if the pointer, or the azimuth too, were right."""
+"""Where beams are lost: at which terminals, and what would be left to lose if the pointer, or the azimuth too, were right; and what
+people are said to do who do something else."""
 
 from __future__ import annotations
 
@@ -7,12 +8,13 @@ import torch
 from results_bench import Bench, Figures, pointed_at
 from tables import Columns
 
+from mmsense_ros.anchors import ACTIVITIES
 from mmsense_ros.codebook import Codebook
 from mmsense_ros.model.mmsense import load_model
 from mmsense_ros.model.pointer import KINDS, Pointed
 from mmsense_ros.training.dataset import Sampler
 from mmsense_ros.training.precision import has_bf16
-from mmsense_ros.training.score import beam_figures
+from mmsense_ros.training.score import activities, answers, beam_figures
 from mmsense_ros.training.shards import CENTRE, COLOUR, LABEL, SEEN
 
 COLUMNS: Columns = {
@@ -31,6 +33,22 @@ def losses(bench: Bench) -> dict[str, list[Figures]]:
     model, card = load_model(bench.folder(bench.run(bench.shown)) / "model.safetensors")
     seeds = [_of(model, bench.sampler(data, card)) for data in bench.streets()]
     return {kind: [seed[kind] for seed in seeds] for kind in seeds[0]}
+
+
+def confusions(bench: Bench) -> dict[str, list[Figures]]:
+    """How often people who do each of ACTIVITIES are said to do each by the shown model, by what they do and by seed."""
+    model, card = load_model(bench.folder(bench.run(bench.shown)) / "model.safetensors")
+    seeds = []
+    for data in bench.streets():
+        answered = answers(model, bench.sampler(data, card))
+        seeds.append(activities(answered.activity, answered.true_people, card.anchors))
+    return {
+        activity: [
+            dict(zip(ACTIVITIES, np.bincount(said[done == own], minlength=len(ACTIVITIES)) / (done == own).sum()))
+            for done, said in seeds
+        ]
+        for own, activity in enumerate(ACTIVITIES)
+    }
 
 
 @torch.no_grad()

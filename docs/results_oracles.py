@@ -1,4 +1,5 @@
-"""What is possible at best: beams ranked by the true street, by what of it was in sight, and by all of it but its colours."""
+"""What is possible at best: beams ranked by the true street, by what of it was in sight, by all of it but its colours, and by places that
+are not known exactly."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from mmsense_ros.training.shards import Prepared
 
 DRAWS = 100  #: of the measurement noise
 REACH, FIRST = 5, 3  #: beams that DBA reaches, and how many it looks at
+GUESSES = 32  #: of where vehicles may be
 SAME = 1 / len(COLOURS)  #: chance that a vehicle has the colour that is named
 
 
@@ -41,14 +43,42 @@ def oracles(bench: Bench, data: Prepared) -> dict[str, Figures]:
         blind.append(_rankings(chance[fitting], power))
     power = data.power[data.served]
     now, ahead = (beam_figures(np.array(ideal)[:, i], power[:, i], prefix) for i, prefix in enumerate(("", "ahead_")))
-    likely, near, strong = (np.array([rankings[i] for rankings in blind]) for i in range(3))
     best = power[:, 0].argmax(axis=1)
     frequency = np.bincount(best, minlength=power.shape[2])
     sight = beam_figures(np.where(np.array(met)[:, None], np.array(ideal)[:, 0], frequency), power[:, 0])
-    colour_blind = {f"top{k}": metrics.top_k(likely, best, k) for k in (1, 3)}
-    colour_blind["dba"] = metrics.dba(near, best)
-    colour_blind["power_loss_db"] = metrics.power_loss_db(10 ** (power[:, 0] / 10), strong[:, 0])
-    return {"position": now | ahead, "in_sight": sight | {"met": float(np.mean(met))}, "colour_blind": colour_blind}
+    return {
+        "position": now | ahead,
+        "in_sight": sight | {"met": float(np.mean(met))},
+        "colour_blind": _ranked(blind, power[:, 0]),
+    }
+
+
+def blurred(bench: Bench, data: Prepared, spread: float) -> Figures:
+    """Figures of an oracle that knows the street and every vehicle of it, but each one's place by an estimate only, that is `spread` [m]
+    (standard deviation) off in x as in y: it weighs where they may all be, and ranks beams for each figure anew so that this is best."""
+    drawn = np.random.default_rng(0)
+    rankings, blocked = [], data.blocked[data.served][:, 0] > 0
+    for row, slot, street, shown in _terminals(bench, data):
+        time, vehicle = float(data.time[row]), shown[data.terminals[row, slot]].id
+        vehicles = len(street.truth(time).vehicles)
+        error = drawn.standard_normal((vehicles, 2)) + drawn.standard_normal((GUESSES, vehicles, 2))
+        power = [decibels(street.link(vehicle, time, spread * guess).power_noise_free) for guess in error]
+        rankings.append(_rankings(np.full(GUESSES, 1 / GUESSES), np.array(power)))
+    power = data.power[data.served][:, 0]
+    found = _ranked(rankings, power)
+    if blocked.any():
+        found["blocked_dba"] = _ranked([ranked for ranked, it in zip(rankings, blocked) if it], power[blocked])["dba"]
+    return found
+
+
+def _ranked(rankings: list[tuple[np.ndarray, ...]], power: np.ndarray) -> Figures:
+    """Figures of what `_rankings` made for terminals of measured `power` (T, beams) [dB]."""
+    likely, near, strong = (np.array(part) for part in zip(*rankings))
+    best = power.argmax(axis=1)
+    return {f"top{k}": metrics.top_k(likely, best, k) for k in (1, 3)} | {
+        "dba": metrics.dba(near, best),
+        "power_loss_db": metrics.power_loss_db(10 ** (power / 10), strong[:, 0]),
+    }
 
 
 def _terminals(bench: Bench, data: Prepared) -> Iterator[tuple[int, int, Street, list[Any]]]:

@@ -18,13 +18,15 @@ if not DOCS.is_dir():
 sys.path.insert(0, str(DOCS))
 
 from results_bench import RUNS, merged, pointed
-from results_oracles import _rankings, belief
+from results_oracles import _rankings, belief, blurred
 from results_words import class_alone, other_judges, other_named, several, shared_class
 from tables import BEAM, markdown, place
 
 from mmsense_ros.anchors import COLOURS, OBJECT_LABELS, AnchorGrid
+from mmsense_ros.data.street import Street
 from mmsense_ros.data.street.phrases import name_of
 from mmsense_ros.data.street.wordings import meant_by
+from mmsense_ros.training.prepare import decibels
 from mmsense_ros.training.recipe import load_recipe
 from mmsense_ros.training.shards import CENTRE, LABEL, OBJECT_FIELDS
 
@@ -81,6 +83,30 @@ def test_rankings_serve_their_figures() -> None:
     assert likely[0] == near[0] == strong[0] == 10 and 40 in likely and near[1] == 40
     evenly = _rankings(np.array([0.5, 0.5]), np.stack([power[0], np.roll(power[0], 4)]))
     assert 10 <= evenly[2][0] <= 14 and 10 <= evenly[1][0] <= 14
+
+
+def test_an_oracle_that_knows_places_less_well_ranks_worse() -> None:
+    seed, times, terminals = 5, np.array([1.0, 3.0, 5.0, 7.0]), 3
+    street, bench = (
+        Street(seed, seconds=8.0),
+        SimpleNamespace(test_seed=seed, base=SimpleNamespace(data=SimpleNamespace(seconds=8.0))),
+    )
+    links = [
+        [street.link(vehicle.id, time) for vehicle in street.truth(time).vehicles if vehicle.in_view][:terminals]
+        for time in times
+    ]
+    assert all(len(there) == terminals for there in links)
+    data = SimpleNamespace(
+        street=np.zeros(len(times), int),
+        time=times,
+        served=np.ones((len(times), terminals), bool),
+        terminals=np.tile(np.arange(terminals), (len(times), 1)),
+        power=np.array([[[decibels(link.power)] * 2 for link in there] for there in links]),
+        blocked=np.array([[[link.blocked] * 2 for link in there] for there in links]),
+    )
+    exact, near, far = (blurred(bench, data, spread) for spread in (0.0, 0.3, 3.0))
+    assert exact["dba"] > near["dba"] > far["dba"] and exact["power_loss_db"] < near["power_loss_db"] < far["power_loss_db"]
+    assert exact["top3"] > 0.9 and ("blocked_dba" in exact) == data.blocked.any()
 
 
 def prepared() -> SimpleNamespace:

@@ -148,6 +148,18 @@ def test_a_wall_reflects_when_the_truck_blocks() -> None:
     assert abs(int(link.power.argmax()) - int(book.beam_of(mirrored))) <= 1
 
 
+def test_the_link_of_a_street_whose_vehicles_stood_elsewhere(street: Street) -> None:
+    t = 12.0
+    vehicle, vehicles = seen_vehicles(street, t)[0], street.truth(t).vehicles
+    here = street.link(vehicle.id, t).power_noise_free
+    assert np.array_equal(street.link(vehicle.id, t, np.zeros((len(vehicles), 2))).power_noise_free, here)
+    x, y, _ = vehicle.position
+    turned = np.arctan2(y, x) - 0.2 * np.sign(y)
+    astray = np.array([[np.cos(turned), np.sin(turned)]]) * np.hypot(x, y) - [x, y]
+    there = street.link(vehicle.id, t, np.where([[v.id == vehicle.id] for v in vehicles], astray, 0.0)).power_noise_free
+    assert Codebook().azimuths[there.argmax()] == pytest.approx(turned, abs=0.03)
+
+
 def test_the_instruction_names_the_served_vehicle_and_no_other() -> None:
     for seed in range(3, 9):
         street = Street(seed, SMALL, seconds=10.0)

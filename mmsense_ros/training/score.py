@@ -178,14 +178,19 @@ def figures(result: Answers, object_threshold: float = 0.3, person_threshold: fl
 
 
 def activity_accuracy(output: np.ndarray, truth: np.ndarray, grid: AnchorGrid) -> float:
-    """How often the `activity` output (N, cells, activities) is right in the cells of the people to be seen, `truth` (N, n,
-    PERSON_FIELDS), whether they were found or not."""
+    """How often the activity that is said is the one that is done, of `activities`."""
+    done, said = activities(output, truth, grid)
+    return metrics.ratio(int((done == said).sum()), len(done))
+
+
+def activities(output: np.ndarray, truth: np.ndarray, grid: AnchorGrid) -> tuple[np.ndarray, np.ndarray]:
+    """What people to be seen do, and what the `activity` output (N, cells, activities) says in the cells where they are, (P,) each;
+    `truth` (N, n, PERSON_FIELDS), whether they were found or not."""
     snapshot, slot = np.nonzero(there(truth) & (truth[..., ACTIVITY] >= 0) & (truth[..., PERSON_SEEN] > 0))
     those = truth[snapshot, slot]
     cell = grid.locate(those[:, PLACE])[0]
     inside = cell >= 0
-    said = output[snapshot[inside], cell[inside]].argmax(axis=1)
-    return metrics.ratio(int((said == those[inside, ACTIVITY]).sum()), int(inside.sum()))
+    return those[inside, ACTIVITY].astype(int), output[snapshot[inside], cell[inside]].argmax(axis=1)
 
 
 def detection(found: Sequence[Sequence], truth: np.ndarray) -> dict[str, float]:

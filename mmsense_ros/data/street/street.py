@@ -147,20 +147,22 @@ class Street:
         """Everything on the street at `t`."""
         return self._at(t).truth
 
-    def link(self, vehicle: int, t: float) -> Link:
-        """The link to the vehicle with that id. Raises KeyError if it is not on the street at `t`."""
+    def link(self, vehicle: int, t: float, astray: np.ndarray | None = None) -> Link:
+        """The link to the vehicle with that id, as it would be if all of `truth(t).vehicles` stood elsewhere by `astray` (n, 2) [m].
+
+        Raises KeyError if it is not on the street at `t`.
+        """
         vehicles = self._truth(t)[0]
         index = next((i for i, v in enumerate(vehicles) if v.id == vehicle), None)
         if index is None:
             raise KeyError(f"vehicle {vehicle} is not on the street at {t} s")
-        it = vehicles[index]
-        terminal = np.array(it.position) + [0, 0, it.size[2] / 2 + ANTENNA_HEIGHT]
-        others = [v for v in vehicles if v is not it]
-        obstacles = Obstacles(
-            np.array([v.position for v in others]).reshape(-1, 3),
-            np.array([v.size for v in others]).reshape(-1, 3) / 2,
-            np.array([v.yaw for v in others]),
-        )
+        place = np.array([v.position for v in vehicles])
+        if astray is not None:
+            place[:, :2] += astray
+        others = np.arange(len(vehicles)) != index
+        terminal = place[index] + [0, 0, vehicles[index].size[2] / 2 + ANTENNA_HEIGHT]
+        half, yaw = np.array([v.size for v in vehicles]) / 2, np.array([v.yaw for v in vehicles])
+        obstacles = Obstacles(place[others], half[others], yaw[others])
         noise, config = self._noise(16 + vehicle, t), self.config
         return measure(terminal, obstacles, self._walls, config.codebook, config.link, noise, config.conditions.link_loss)
 
