@@ -63,7 +63,7 @@ def test_another_format_is_refused(model: Path) -> None:
         ModelCard.load(model)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 2}', '{"format": 2, "horizon": "soon"}'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", f'{{"format": {FORMAT}}}', f'{{"format": {FORMAT}, "horizon": "soon"}}'])
 def test_a_damaged_card_is_refused(model: Path, text: str) -> None:
     card_path(model).write_text(text)
     with pytest.raises(ModelError, match="mmsense.json is damaged.*mmsense export"):

@@ -31,7 +31,7 @@ def test_weather_has_a_folder_of_its_own_and_a_clear_day_keeps_the_one_it_had(tm
     clear, fog = (
         prepared_folders(Recipe(data=replace(Data(), weather=weather)), tmp_path)["test"] for weather in ("clear", "fog")
     )
-    assert clear == [tmp_path / "f6ef44b1f4fa" / "test"]
+    assert clear == [tmp_path / "ab18e07a5449" / "test"]
     assert fog != clear
 
 
