@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="the model needs the extra `train`")
 
 from torch import Tensor
 
-from mmsense_ros.model.detail import FINE, FOLD, TRACE_CHANNELS, FINE_CHANNELS, TRACE, Look, Traces
+from mmsense_ros.model.detail import FINE, FINE_CHANNELS, FOLD, TRACE, TRACE_CHANNELS, Look, Traces
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
 SLOTS = 4

@@ -29,7 +29,6 @@ from mmsense_ros.model.pointer import KINDS
 from mmsense_ros.model.polar import CELL_ANGLE, CELL_DEPTH, HALF_VIEW
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
 
-
 NOTHING = torch.zeros(1, FINE_CHANNELS, *FINE)  #: seen at the places within cells
 
 
@@ -73,7 +72,7 @@ def carried(made: torch.Tensor, *ages: float) -> list[dict[tuple[int, int], floa
     """What lies where in each slot's first channel after its age."""
     moved = carry(made, carried_to(made, torch.tensor([ages])), torch.float32)
     assert moved.shape == (1, SLOTS, CONTENT, *CELLS) and torch.equal(moved[:, :, 0], moved[:, :, -1])
-    return [{(int(r), int(c)): round(float(slot[r, c]), 4) for r, c in torch.nonzero(slot > 1e-4)} for slot in moved[0, :, 0]]
+    return [{(int(r), int(c)): round(float(slot[r, c]), 4) for r, c in torch.nonzero(slot > 1e-5)} for slot in moved[0, :, 0]]
 
 
 def test_content_is_carried_straight_on_for_its_age() -> None:
@@ -87,7 +86,7 @@ def test_content_is_carried_straight_on_for_its_age() -> None:
             for r in range(int(row), int(row) + 2)
             for c in range(int(column), int(column) + 2)
         }
-        assert slot == pytest.approx({place: share for place, share in expected.items() if share > 1e-4}, abs=1e-3)
+        assert slot == pytest.approx({place: share for place, share in expected.items() if share > 1e-5}, abs=1e-3)
 
 
 def test_things_that_meet_add_up_and_what_leaves_the_view_is_lost() -> None:
@@ -161,7 +160,7 @@ def test_what_has_moved_is_remembered_where_it_must_be_by_now(model: MMSense) ->
     by_now, here = (carry(made, carried_to(made, then), torch.float32)[:, 0] for made, then in ((moving, ages), (arrived, now)))
     torch.testing.assert_close(by_now, here)
     told, nothing = (model.memory(cells, NOTHING, made, ages).past for made in (moving, entry()))
-    changed = (told - nothing).abs().amax(dim=(0, 1)) > 1e-4
+    changed = (told - nothing).abs().amax(dim=(0, 1)) > 1e-5
     aside = WINDOW[1] + 3  # how far matching and the two convolutions see
     assert changed[5, 12] and not changed[:, : 10 - aside].any() and not changed[:, 13 + aside :].any()
 
