@@ -25,9 +25,9 @@ from mmsense_ros.perception import Perception
 from mmsense_ros.ros.markers import ARRAY, Markers
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.share import shared_file
-from mmsense_ros.snapshot import CAMERA, LIDAR, RADAR
+from mmsense_ros.snapshot import CAMERA, LIDAR, MODALITIES, RADAR
 
-SEED, SECONDS, DOUBT = 3001, 6.0, 7  # [beams] to sweep, at least
+SEED, SECONDS, DOUBT = 3001, 6.0, 7  # [beams] to sweep, beyond which more shows no better
 SIZE, INSET = (1600, 900), 560  # [px] of the picture, and width of the overlay in it
 
 
@@ -37,7 +37,7 @@ def main(picture: Path) -> None:
     with TemporaryDirectory() as folder, Recording(simulate(Path(folder) / "street", SECONDS, SEED)) as recording:
         perception = Perception.open(recording.calibration)
         answered = [(moment, perception(moment.snapshot, moment.instruction)) for moment in recording.moments()]
-        moment, sensing = max(answered, key=lambda entry: worth(entry[1]))
+        moment, sensing = max(answered, key=lambda entry: worth(*entry))
         scene = look(view, moment, sensing, recording.calibration, Markers(perception.card.codebook))
         overlay = drawing(recording, perception.card).draw(moment.snapshot.readings[CAMERA].image, sensing)
         perception.close()
@@ -50,10 +50,10 @@ def main(picture: Path) -> None:
     cv2.imwrite(str(picture), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
-def worth(sensing: Sensing) -> float:
-    """How much there is to be seen."""
+def worth(moment: Moment, sensing: Sensing) -> tuple[bool, int, float]:
+    """How much there is to be seen, by all sensors."""
     sure = sum(thing.score - 0.5 for thing in (*sensing.objects, *sensing.people))
-    return sure if len(sensing.beam.sweep_set) >= DOUBT else 0.0
+    return len(moment.snapshot.readings) == len(MODALITIES), min(len(sensing.beam.sweep_set), DOUBT), sure
 
 
 def look(view: dict[str, Any], moment: Moment, sensing: Sensing, calibration: Calibration, markers: Markers) -> Scene:
