@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -176,7 +176,8 @@ def instructions(bench: Bench) -> str:
 def fewshot(bench: Bench) -> str:
     """Streets of new layouts, each adapted to with its first snapshots and judged by its last ones."""
     start = bench.run(bench.shown)
-    learned = GENTLY | ADAPTATION | {"start": str(bench.folder(start) / "model.safetensors")}
+    weights = bench.folder(start) / "model.safetensors"
+    learned = GENTLY | ADAPTATION | {"start": str(weights), "model": asdict(load_model(weights)[0].config)}
     rows: dict[str, list[Figures]] = {"no adaptation": []}
     rows |= {f"{count} labelled snapshots": [] for count in LABELLED} | {f"{LABELLED[-1]}, from scratch": []}
     snapshots = LABELLED[-1] + UNLABELLED + HELD_BACK

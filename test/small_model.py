@@ -14,7 +14,7 @@ from mmsense_ros.model.tokenizers import EMBEDDING
 from mmsense_ros.tasks import load_tasks
 
 TASKS = load_tasks()
-SIZES = {"model": 32, "heads": 1, "layers": 2}
+SIZES = {"model": 32, "heads": 1, "layers": 2, "closer": True}
 
 
 def small(**changes: object) -> MMSense:

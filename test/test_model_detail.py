@@ -45,6 +45,11 @@ def aged(**ages: float) -> Tensor:
     return made
 
 
+def cells_of(traces: Traces, *now: Tensor) -> Tensor:
+    """What the cells say, (1, CELL_CHANNELS, *CELLS)."""
+    return traces(traces.moments(*now))
+
+
 @torch.no_grad()
 def test_what_is_kept_of_a_place_is_kept_by_its_cell(traces: Traces) -> None:
     place = 21, 13
@@ -67,9 +72,9 @@ def test_a_slot_that_holds_this_moment_is_read_at_the_same_places(traces: Traces
         aligned.remember.weight[channel, channel] = 0.1
         aligned.first.weight[channel, channel, 1, 1] = torch.tanh(torch.tensor(0.3)) / 3.0
         aligned.first.weight[channel, FINE_CHANNELS + 2 * TRACE_CHANNELS + channel, 1, 1] = -1.0
-    empty = aligned(fine(), remembered(aligned, 2), aged(slot2=1.0))
-    stays = aligned(fine((21, 13)), remembered(aligned, 2, (21, 13)), aged(slot2=1.0))
-    moved = aligned(fine((21, 13)), remembered(aligned, 2, (22, 13)), aged(slot2=1.0))
+    empty = cells_of(aligned, fine(), remembered(aligned, 2), aged(slot2=1.0))
+    stays = cells_of(aligned, fine((21, 13)), remembered(aligned, 2, (21, 13)), aged(slot2=1.0))
+    moved = cells_of(aligned, fine((21, 13)), remembered(aligned, 2, (22, 13)), aged(slot2=1.0))
     torch.testing.assert_close(stays, empty, atol=1e-5, rtol=0)
     differs = (moved - empty).abs().amax(dim=(0, 1)) > 1e-4
     assert torch.nonzero(differs).tolist() == [[21 // FOLD[0], 13 // FOLD[1]]]
@@ -79,7 +84,7 @@ def test_a_slot_that_holds_this_moment_is_read_at_the_same_places(traces: Traces
 def test_where_a_thing_was_within_a_cell_and_when_make_a_difference(traces: Traces) -> None:
     now = fine((21, 13))
     told = [
-        traces(now, remembered(traces, slot, place), ages)
+        cells_of(traces, now, remembered(traces, slot, place), ages)
         for slot, place, ages in (
             (1, (21, 13), aged(slot1=1.0)),
             (1, (20, 13), aged(slot1=1.0)),
@@ -97,13 +102,18 @@ def test_where_a_thing_was_within_a_cell_and_when_make_a_difference(traces: Trac
 @torch.no_grad()
 def test_an_empty_slot_has_no_influence(traces: Traces) -> None:
     whatever = torch.randn(1, SLOTS, TRACE, *CELLS, generator=torch.Generator().manual_seed(2))
-    assert torch.equal(traces(fine((3, 3)), whatever, NONE), traces(fine((3, 3)), torch.zeros_like(whatever), NONE))
+    assert torch.equal(
+        cells_of(traces, fine((3, 3)), whatever, NONE), cells_of(traces, fine((3, 3)), torch.zeros_like(whatever), NONE)
+    )
 
 
 @torch.no_grad()
 def test_cells_tell_of_what_is_around_them_only(traces: Traces) -> None:
     row, column = 32, 32
-    changed = (traces(fine((row, column)), remembered(traces, 0), NONE) - traces(fine(), remembered(traces, 0), NONE)).abs()
+    changed = (
+        cells_of(traces, fine((row, column)), remembered(traces, 0), NONE)
+        - cells_of(traces, fine(), remembered(traces, 0), NONE)
+    ).abs()
     cells = torch.nonzero(changed.amax(dim=(0, 1)) > 1e-6)
     assert len(cells)
     for place, fold, reached in zip((row, column), FOLD, cells.T, strict=True):
@@ -120,7 +130,8 @@ def test_a_cell_tells_of_the_place_that_scores_highest() -> None:
         torch.nn.init.zeros_(layer.bias)
     nothing = torch.zeros(1, SLOTS, TRACE, *CELLS)
     one, other, both = (
-        strict(fine(*places), nothing, NONE)[0, :, 5, 6] for places in (((20, 12),), ((23, 13),), ((20, 12), (23, 13)))
+        cells_of(strict, fine(*places), nothing, NONE)[0, :, 5, 6]
+        for places in (((20, 12),), ((23, 13),), ((20, 12), (23, 13)))
     )
     assert one.shape == (CELL_CHANNELS,)
     assert [torch.allclose(both, alone, atol=1e-5) for alone in (one, other)].count(True) == 1

@@ -79,6 +79,26 @@ def test_what_is_frozen_has_no_gradient(learner: Learner) -> None:
         freeze(learner.model, ("eyes",))
 
 
+def test_some_alone_may_learn(learner: Learner) -> None:
+    freeze(learner.model, ("branches.beam",), ("branches", "pointer"))
+    learning = {name for name, weight in learner.model.named_parameters() if weight.requires_grad}
+    assert {name.split(".")[0] for name in learning} == {"branches", "pointer"}
+    assert not any(name.startswith("branches.beam") for name in learning)
+    with pytest.raises(ConfigError, match="learn: no parameter begins with 'eyes'"):
+        freeze(learner.model, (), ("eyes",))
+
+
+def test_what_is_frozen_rests(tmp_path: Path) -> None:
+    """Its statistics stay as they are, those too that belong to no parameter; what learns goes on gathering them."""
+    plain = load_recipe(write_recipe(tmp_path))
+    resting = Learner(replace(plain, freeze=("look", "tokenizers.camera")), load_tasks()).train().model
+    assert not any(part.training for room in (resting.look, resting.tokenizers["camera"]) for part in room.modules())
+    assert all(part.training for room in (resting.cells, resting.tokenizers["radar"].stem) for part in room.modules())
+    learning = Learner(plain, load_tasks()).train()
+    assert all(part.training for part in learning.model.modules()), "without parameters too, as the maps' norms"
+    assert not any(part.training for part in learning.eval().model.modules())
+
+
 @pytest.mark.parametrize("entry", ["log_sigma", "priority"])
 def test_only_losses_are_weighed(learner: Learner, entry: str) -> None:
     Learner(replace(learner.recipe, **{entry: {"beam": 2.0, "motion": 0.5}}), load_tasks()[-1:])  # beams are not learned

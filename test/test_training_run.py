@@ -81,6 +81,36 @@ def test_a_start_learns_on_and_what_is_frozen_does_not(tmp_path: Path) -> None:
     assert "branches" in learned and not learned & {"tokenizers", "backbone"}
 
 
+def test_a_training_goes_on_with_what_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streets: list[int]) -> None:
+    alone = tmp_path / "alone"
+    train(write_recipe(tmp_path, ("rounds: 2", "rounds: 1")), alone, export=False)
+    recipe, out = write_recipe(tmp_path, ("rounds: 2", "rounds: 1")), tmp_path / "out"
+    recipe.write_text(f"{recipe.read_text()}\nthen: {{rounds: 2, learn: [closer], model: {{closer: true}}}}\n")
+    streets.clear()
+    real, calls = training.calibrate, []
+
+    def once(*given: object) -> ModelCard:
+        calls.append(given)
+        if len(calls) > 1:
+            raise RuntimeError("power cut")
+        return real(*given)
+
+    monkeypatch.setattr(training, "calibrate", once)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(recipe, out, export=False)
+    assert (out / "first" / "model.safetensors").is_file() and not (out / "model.safetensors").exists()
+    assert len(streets) == len(set(streets)), "both learn from the same streets"
+    learned = (out / "first" / "model.safetensors").stat().st_mtime_ns
+    monkeypatch.setattr(training, "calibrate", real)
+    train(recipe, out, export=False)
+    assert (out / "first" / "model.safetensors").stat().st_mtime_ns == learned, "what was learned is not learned again"
+    lone, first, last = (load_file(path / "model.safetensors") for path in (alone, out / "first", out))
+    assert all(torch.equal(lone[name], first[name]) for name in lone | first)
+    assert [name for name in first if not torch.equal(first[name], last[name])] == []
+    assert {name.split(".")[0] for name in last.keys() - first.keys()} == {"closer"}
+    assert [line["round"] for line in log_of(out)] == ["1", "2"] and len(log_of(out / "first")) == 1
+
+
 @pytest.mark.parametrize(("able", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_a_processor_without_bf16_does_not_have_to_emulate_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool, precision: str

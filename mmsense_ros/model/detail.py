@@ -12,6 +12,8 @@ channels, are how Luo et al. (Fast and Furious, CVPR 2018) and Wu et al. (Motion
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +42,15 @@ class Look(nn.Module):
         return self.join(torch.cat(maps, dim=1))
 
 
+@dataclass
+class Moments:
+    """Now and all that is remembered, `places` (B, FINE_CHANNELS + SLOTS * TRACE_CHANNELS, *FINE), and when that was, `times` (B, 2 SLOTS): whether each slot
+    holds anything, and its age as part of the memory's reach."""
+
+    places: Tensor
+    times: Tensor
+
+
 class Traces(nn.Module):
     """What there is at each place and how it came there."""
 
@@ -57,18 +68,26 @@ class Traces(nn.Module):
         """What of `fine` (B, FINE_CHANNELS, *FINE) is remembered, (B, TRACE, *CELLS)."""
         return _in_cells(torch.tanh(self.remember(fine))).permute(0, 1, 4, 2, 3).flatten(1, 2)
 
-    def forward(self, fine: Tensor, traces: Tensor, ages: Tensor) -> Tensor:
-        """Cells (B, CELL_CHANNELS, *CELLS) from `fine` and `traces` (B, slots, TRACE, *CELLS), `ages` (B, slots) [s] old, -1 for none."""
+    def moments(self, fine: Tensor, traces: Tensor, ages: Tensor) -> Moments:
+        """`fine` and `traces` (B, slots, TRACE, *CELLS), `ages` (B, slots) [s] old, -1 for none, place by place."""
         there = (ages >= 0).to(fine.dtype)
         past = _unfold(traces.to(fine.dtype) * there[:, :, None, None, None])
-        scale, shift = self.timed(torch.cat([there, (ages / self.reach).clamp(0, 2).to(fine.dtype) * there], dim=1)).chunk(
-            2, dim=1
-        )
-        found = torch.relu(self.first(torch.cat([fine, past], dim=1)) * (1 + scale[..., None, None]) + shift[..., None, None])
+        age = (ages / self.reach).clamp(0, 2).to(fine.dtype) * there
+        return Moments(torch.cat([fine, past], dim=1), torch.cat([there, age], dim=1))
+
+    def forward(self, moments: Moments) -> Tensor:
+        """What `moments` tell of the cells, (B, CELL_CHANNELS, *CELLS)."""
+        found = torch.relu(at_times(self.first(moments.places), self.timed(moments.times)))
         for further in self.then:
             found = found + torch.relu(further(found))
         share = torch.softmax(_in_cells(self.score(found)).float(), dim=4).to(found.dtype)
         return self.tell((_in_cells(found) * share).sum(dim=4))
+
+
+def at_times(features: Tensor, times: Tensor) -> Tensor:
+    """`features` (B, n, *FINE) of several moments as their `times` (B, 2 n) scale and shift them."""
+    scale, shift = times[..., None, None].chunk(2, dim=1)
+    return features * (1 + scale) + shift
 
 
 def _in_cells(features: Tensor) -> Tensor:

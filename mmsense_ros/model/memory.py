@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmsense_ros.model.cells import MOTION_UNIT
-from mmsense_ros.model.detail import TRACE, Traces
+from mmsense_ros.model.detail import TRACE, Moments, Traces
 from mmsense_ros.model.pointer import KINDS
 from mmsense_ros.model.polar import onward
 from mmsense_ros.model.tokenizers import CELL_CHANNELS, CELLS
@@ -49,13 +49,15 @@ MOVED = 7  #: channels of how an entry tells of motion: that of what must be her
 class Recollection:
     """What the memory adds to a batch of snapshots: `past` (B, CELL_CHANNELS, *CELLS), what it and the traces say of each cell; `kinds`
     (B, classes + colours, *CELLS), logits that it adds to what a vehicle there looks like; `seen` and `motion` (B, 2, *CELLS) [rows/s,
-    columns/s], how things move by this snapshot alone and by all opinions; the new `entry` (B, ENTRY, *CELLS) to remember."""
+    columns/s], how things move by this snapshot alone and by all opinions; the new `entry` (B, ENTRY, *CELLS) to remember; what lies at
+    each place, and lay there, `moments`."""
 
     past: Tensor
     kinds: Tensor
     seen: Tensor
     motion: Tensor
     entry: Tensor
+    moments: Moments
 
 
 @dataclass
@@ -102,7 +104,8 @@ class Memory(nn.Module):
     def forward(self, cells: Tensor, fine: Tensor, entries: Tensor, ages: Tensor) -> Recollection:
         """`cells` (B, CELL_CHANNELS, *CELLS) and `fine` (detail.py) as this moment's sensors show them; `entries` (B, SLOTS, ENTRY,
         *CELLS), newest first; `ages` (B, SLOTS) [s] before this snapshot, -1 for an empty slot."""
-        traced = self.traces(fine, entries[:, :, MOTION.stop :], ages)
+        moments = self.traces.moments(fine, entries[:, :, MOTION.stop :], ages)
+        traced = self.traces(moments)
         there = (ages >= 0).to(cells.dtype)[:, :, None, None, None]
         age = (ages / REACH[-1]).clamp(0, 2).to(cells.dtype)[:, :, None, None, None] * there
         where = carried_to(entries, ages.clamp(min=0))
@@ -122,7 +125,7 @@ class Memory(nn.Module):
         motions = torch.cat([seen[:, None], kept, found + since], dim=1)
         motion = (motions * sure[:, :, None]).sum(dim=1) * MOTION_UNIT
         entry = torch.cat([content.float(), motion, self.traces.keep(fine).float()], dim=1)
-        return Recollection(traced + past, kinds, seen * MOTION_UNIT, motion, entry)
+        return Recollection(traced + past, kinds, seen * MOTION_UNIT, motion, entry, moments)
 
     def _match(
         self, content: Tensor, carried: Tensor, entries: Tensor, where: Carried, ages: Tensor
@@ -156,8 +159,9 @@ class Memory(nn.Module):
             parts.append(self(cells[rows], fine[rows], entries[earlier[rows]], ages[rows]))
             entries = entries.index_copy(0, rows, parts[-1].entry)
         back = torch.cat(turns).argsort()
-        joined = (torch.cat([getattr(part, name) for part in parts])[back] for name in ("past", "kinds", "seen", "motion"))
-        return Recollection(*joined, entries)
+        joined = [torch.cat([getattr(part, name) for part in parts])[back] for name in ("past", "kinds", "seen", "motion")]
+        moments = (torch.cat([getattr(part.moments, name) for part in parts])[back] for name in ("places", "times"))
+        return Recollection(*joined, entries, Moments(*moments))
 
 
 def carried_to(entries: Tensor, ages: Tensor) -> Carried:

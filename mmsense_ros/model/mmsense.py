@@ -16,10 +16,11 @@ from mmsense_ros.errors import ModelError
 from mmsense_ros.model.attention import groups, visible
 from mmsense_ros.model.backbone import Backbone
 from mmsense_ros.model.cells import Ahead, Cells
+from mmsense_ros.model.closer import Closer
 from mmsense_ros.model.detail import Look
 from mmsense_ros.model.gate import ModalityGate
 from mmsense_ros.model.heads import BRANCHES, Scene, Shape
-from mmsense_ros.model.memory import CONTENT, Memory, Recollection
+from mmsense_ros.model.memory import CONTENT, SLOTS, Memory, Recollection
 from mmsense_ros.model.pointer import Appearance, Pointer, Shown
 from mmsense_ros.model.street import Street
 from mmsense_ros.model.tokenizers import (
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 class ModelConfig:
     """Sizes of the network, and its mechanisms, each of which can be switched off to see what it is worth.
 
-    `fuse` false leaves out the compact backbone: tasks read the tokens as they come, concatenated. `backbone` "vlm" is a
+    `closer` looks at people a second time, which is learned when they are found (model/closer.py). `fuse` false leaves out the compact backbone: tasks read the tokens as they come, concatenated. `backbone` "vlm" is a
     vision-LLM instead of the "compact" one (model/vlm): `vlm` names its checkpoint, a folder or a hub name, `lora` is the rank of
     what it learns, `pixels` a side of the images it is shown (0: what its tower was trained with).
     """
@@ -58,6 +59,7 @@ class ModelConfig:
     sequential: bool = True
     memory: bool = True
     detail: bool = True
+    closer: bool = False
     instruction: bool = True
     backbone: str = "compact"
     vlm: str = ""
@@ -110,6 +112,8 @@ class MMSense(nn.Module):
         self.pointer = Pointer(width)
         shape = Shape(width, config.layers, Places(azimuth, width), config.sequential)
         self.branches = nn.ModuleDict({task.name: BRANCHES[task.head](shape, task) for task in tasks})
+        labels = {task.name: len(task.labels) for task in tasks}
+        self.closer = Closer(SLOTS, labels["activity"]) if config.closer and {"people", "activity"} <= set(labels) else None
 
     def forward(
         self,
@@ -189,6 +193,9 @@ class MMSense(nn.Module):
             pointed=self.pointer(sentence, meaning, shown),
         )
         answers = {name: branch(scene) for name, branch in self.branches.items()}
+        if self.closer is not None:
+            found = answers["people"], answers["activity"]
+            answers["activity"] = self.closer(recollection.moments, *found, recollection.motion)
         understood = {"grounding": scene.pointed.match, "asked": scene.pointed.asked, "motion": recollection.motion}
         if self.training:
             understood["rays"] = scene.pointed.rays

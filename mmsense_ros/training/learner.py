@@ -42,7 +42,7 @@ class Learner(lightning.LightningModule):
         self.model = MMSense(ModelConfig(**recipe.model), tasks).to(memory_format=torch.channels_last)
         if recipe.start:
             start_from(self.model, Path(recipe.start))
-        freeze(self.model, recipe.freeze)
+        freeze(self.model, recipe.freeze, recipe.learn)
         _only_losses_weighed(recipe)
         learned = not recipe.equal_weights
         self.loss = UncertaintyLoss(tasks, recipe.power_temperature, recipe.log_sigma, learned, recipe.priority)
@@ -64,7 +64,8 @@ class Learner(lightning.LightningModule):
         torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], CLIP, foreach=True)
 
     def on_fit_start(self) -> None:
-        """The average starts as the weights themselves."""
+        """What is frozen rests from the start; the average starts as the weights themselves."""
+        self.train()
         if not self.average:
             self.average = {name: value.detach().clone() for name, value in self._moving().items()}
         self.average = {name: value.to(self.device) for name, value in self.average.items()}
@@ -99,6 +100,13 @@ class Learner(lightning.LightningModule):
         decay = min(self.recipe.average, (1 + self.global_step) / (10 + self.global_step))
         torch._foreach_lerp_(list(self.average.values()), list(self._moving().values()), 1 - decay)
 
+    def train(self, mode: bool = True) -> Learner:
+        """What is frozen rests."""
+        super().train(mode)
+        if mode:
+            rest(self.model, learns=True)
+        return self
+
     @contextmanager
     def averaged(self) -> Iterator[MMSense]:
         """The model with its averaged weights, in evaluation mode; afterwards it has its own again."""
@@ -107,7 +115,7 @@ class Learner(lightning.LightningModule):
             yield self.model.eval()
         finally:
             self._swap()
-            self.model.train()
+            self.train()
 
     def take(self, weights: dict[str, Tensor]) -> MMSense:
         """The model, from now on with these averaged weights, on the CPU and in evaluation mode."""
@@ -168,12 +176,24 @@ def start_from(model: nn.Module, path: Path) -> None:
     _log.info("%s: %d tensors taken; new: %s; not used: %s", path, len(fitting), fresh or "none", unused or "none")
 
 
-def freeze(model: nn.Module, prefixes: tuple[str, ...]) -> None:
-    """Parameters whose names begin with one of `prefixes` learn no more; ConfigError for a prefix that no name has."""
+def freeze(model: nn.Module, prefixes: tuple[str, ...], learn: tuple[str, ...] = ()) -> None:
+    """Parameters whose names begin with one of `prefixes` learn no more, nor those that begin with none of `learn`, if there is any;
+    ConfigError for a prefix that no name has."""
     names = [name for name, _ in model.named_parameters()]
-    for prefix in prefixes:
-        if not any(name.startswith(prefix) for name in names):
-            rooms = sorted({name.split(".")[0] for name in names})
-            raise ConfigError(f"freeze: no parameter begins with '{prefix}'; they begin with {', '.join(rooms)}")
+    for entry, wanted in (("freeze", prefixes), ("learn", learn)):
+        for prefix in wanted:
+            if not any(name.startswith(prefix) for name in names):
+                rooms = sorted({name.split(".")[0] for name in names})
+                raise ConfigError(f"{entry}: no parameter begins with '{prefix}'; they begin with {', '.join(rooms)}")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and not name.startswith(prefixes))
+        learns = not name.startswith(prefixes) and name.startswith(learn or ("",))
+        parameter.requires_grad_(parameter.requires_grad and learns)
+
+
+def rest(module: nn.Module, learns: bool) -> None:
+    """Puts into evaluation mode whatever of `module` no longer learns, so that its statistics stay as they are; what has no parameters
+    does as the module around it, which `learns` or not."""
+    own = [parameter.requires_grad for parameter in module.parameters()]
+    module.training = any(own) if own else learns
+    for child in module.children():
+        rest(child, module.training)
