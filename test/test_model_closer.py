@@ -10,8 +10,8 @@ from small_model import SIZES, TASKS, maps, nothing_remembered, small, told
 from torch import Tensor
 
 from mmsense_ros.anchors import ACTIVITIES, PEOPLE_CHANNELS
-from mmsense_ros.model.closer import MARGIN, Closer, nearest
-from mmsense_ros.model.detail import FINE, FINE_CHANNELS, FOLD, TRACE_CHANNELS, Moments
+from mmsense_ros.model.closer import MARGIN, Closer, Found, nearest
+from mmsense_ros.model.detail import FINE, FINE_CHANNELS, FOLD, TRACE_CHANNELS, Moments, unfold
 from mmsense_ros.model.mmsense import MMSense, ModelConfig
 from mmsense_ros.model.tokenizers import CELLS
 
@@ -38,9 +38,17 @@ def said(closer: Closer, *places: tuple[int, int], people: Tensor | None = None,
     seen = torch.zeros(1, FINE_CHANNELS + SLOTS * TRACE_CHANNELS, *FINE)
     for row, column in places:
         seen[0, channel, row, column] = 3.0
-    moments = Moments(seen, torch.zeros(1, 2 * SLOTS))
-    nothing = torch.zeros(1, CELLS[0] * CELLS[1], len(ACTIVITIES)), torch.zeros(1, 2, *CELLS)
-    return closer(moments, standing(0.0, 0.0) if people is None else people, *nothing)[0, CELL[0] * CELLS[1] + CELL[1]]
+    return look(closer, seen, standing(0.0, 0.0) if people is None else people)[0][0, CELL[0] * CELLS[1] + CELL[1]]
+
+
+def look(
+    closer: Closer, seen: Tensor, people: Tensor, remembered: Tensor | None = None, filled: tuple[int, ...] = ()
+) -> tuple[Tensor, Tensor]:
+    """Logits and what is to be remembered; `filled` slots hold what is `remembered`."""
+    times = torch.zeros(1, 2 * SLOTS)
+    times[:, list(filled)] = 1.0
+    found = Found(Moments(seen, times), people, torch.zeros(1, CELLS[0] * CELLS[1], len(ACTIVITIES)), torch.zeros(1, 2, *CELLS))
+    return closer(found, torch.zeros(1, SLOTS, closer.kept, *CELLS) if remembered is None else remembered)
 
 
 @pytest.mark.parametrize("offset", [(-0.5, -0.5), (-0.26, 0.2), (0.0, 0.0), (0.4, 0.499)])
@@ -90,6 +98,35 @@ def test_what_is_remembered_is_read_too(closer: Closer) -> None:
     here = CELL[0] * FOLD[0] + 2, CELL[1] * FOLD[1] + 1
     answers = [said(closer, here, channel=FINE_CHANNELS + slot * TRACE_CHANNELS) for slot in range(SLOTS)]
     assert all((answer - said(closer)).abs().max() > 1e-5 for answer in answers)
+
+
+@torch.no_grad()
+def test_what_was_said_is_kept_where_somebody_was(closer: Closer) -> None:
+    people = standing(0.3, -0.3)
+    people[..., 0] = -20.0
+    people[0, CELL[0] * CELLS[1] + CELL[1], 0] = 20.0
+    logits, kept = look(closer, torch.zeros(1, FINE_CHANNELS + SLOTS * TRACE_CHANNELS, *FINE), people)
+    places = unfold(kept[:, None])[0]
+    where = [int((at + 0.5 + away) * fold) for at, away, fold in zip(CELL, (0.3, -0.3), FOLD, strict=True)]
+    torch.testing.assert_close(places[:, where[0], where[1]], torch.softmax(logits[0, CELL[0] * CELLS[1] + CELL[1]], dim=0))
+    places[:, where[0], where[1]] = 0.0
+    assert places.abs().max() < 1e-6, "of cells that hold nobody nothing is kept"
+
+
+@torch.no_grad()
+def test_what_was_said_matters_where_it_was_said(closer: Closer) -> None:
+    seen, people = torch.zeros(1, FINE_CHANNELS + SLOTS * TRACE_CHANNELS, *FINE), standing(0.0, 0.0)
+    for slot in range(SLOTS):
+        remembered = torch.zeros(1, SLOTS, closer.kept, *CELLS)
+        remembered[0, slot, :, CELL[0], CELL[1]] = 1.0
+        nothing, something = (look(closer, seen, people, what, (slot,))[0] for what in (None, remembered))
+        changed = torch.nonzero((something - nothing).abs().amax(dim=2)[0] > 1e-6)[:, 0]
+        rows, columns = changed // CELLS[1], changed % CELLS[1]
+        assert CELL[0] * CELLS[1] + CELL[1] in changed.tolist()
+        assert (rows - CELL[0]).abs().max() <= 2 and (columns - CELL[1]).abs().max() <= 6
+        assert torch.equal(look(closer, seen, people, remembered)[0], look(closer, seen, people)[0]), (
+            "an empty slot says nothing"
+        )
 
 
 @torch.no_grad()
