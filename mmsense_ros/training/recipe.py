@@ -109,7 +109,7 @@ def _checked(entries: Any, path: Path, place: str) -> Recipe:
     further = entries.get("then") if isinstance(entries, dict) else None
     if further is not None:
         if not isinstance(further, dict) or "then" in further:
-            raise ConfigError(f"{place}: 'then' must map names to what changes, once, as in then: {learn: [closer], minutes: 40}")
+            raise ConfigError(f"{place}: 'then' must map names to what changes, once, as in then: {{learn: [closer], minutes: 40}}")
         entries = {name: value for name, value in entries.items() if name != "then"}
     recipe = _build(Recipe, entries, place)
     strange = set(recipe.tasks) - {task.name for task in load_tasks()}
