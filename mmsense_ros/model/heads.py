@@ -9,7 +9,7 @@ Outputs of the exported model, one instruction, batch 1, float32:
     objects   (1, 512, 21)  per anchored polar cell, layout in anchors.py
     traffic   (1, 4)        expected number of vehicles in view, by class, >= 0
     people    (1, 512, 4)   per anchored polar cell, layout in anchors.py
-    activity  (1, 512, 4)   per anchored polar cell, logits of what a person there does; said anew by a closer look (closer.py)
+    activity  (1, 512, 4)   per anchored polar cell, logits of what a person there does; a closer look says it anew, if there is one
 """
 
 from __future__ import annotations
