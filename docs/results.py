@@ -247,7 +247,7 @@ def _size(folder: Path) -> tuple[int, int]:
 
     model, card = load_model(folder / "model.safetensors")
     with FlopCounterMode(display=False) as counter:
-        OneInstruction(model)(*example(card, model.entry).values())
+        OneInstruction(model)(*example(card).values())
     return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops()
 
 

@@ -28,7 +28,7 @@ from mmsense_ros.tasks import load_tasks
 from mmsense_ros.training.calibrate import probabilities
 from mmsense_ros.training.dataset import Sampler
 from mmsense_ros.training.prepare import prepare, prepared_folders
-from mmsense_ros.training.recipe import Recipe, load_recipe, merged
+from mmsense_ros.training.recipe import Recipe, load_recipe
 from mmsense_ros.training.score import TERMINAL, Answers, answers, detection, figures
 from mmsense_ros.training.shards import CENTRE, LABEL, SEEN, Prepared, write_shard
 from mmsense_ros.training.train import train
@@ -70,7 +70,6 @@ class Bench:
         self.entries = yaml.safe_load(recipe.read_text())
         self.entries = merged(self.entries, {"data": {"cache": self.base.data.cache or str(out / "data")}})
         if snapshots is not None:
-            self.entries.pop("then", None)
             self.entries |= {"round": snapshots, "rounds": 1, "minutes": math.inf, "average": BRIEF}
         if start is not None:
             self.entries |= {"start": str(start / "model.safetensors"), "learning_rate": RELEARNING}
@@ -164,7 +163,7 @@ class Bench:
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / "street-00000.arrow").is_file():
                 write_shard(folder / "street-00000.arrow", vars(data))
-        return self.run(name, changes | {"data": count, "then": None})
+        return self.run(name, changes | {"data": count})
 
 
 def part(data: Prepared, rows: np.ndarray) -> Prepared:
@@ -204,6 +203,13 @@ def nearby(answered: Answers, card: ModelCard) -> Figures:
     found = [decode_objects(output, card.anchors, threshold=card.object_threshold) for output in answered.objects]
     seen = detection(found, truth)
     return {"near_recall": seen["recall"], "near_position_mae_m": seen["position_mae_m"]}
+
+
+def merged(entries: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`entries` with `changes`, which go into nested ones."""
+    return entries | {
+        name: merged(entries.get(name, {}), value) if isinstance(value, dict) else value for name, value in changes.items()
+    }
 
 
 def kept(path: Path, make: Callable[[], Sequence[Figures]], source: Path) -> list[Figures]:

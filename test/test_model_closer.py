@@ -10,13 +10,12 @@ from small_model import SIZES, TASKS, maps, nothing_remembered, small, told
 from torch import Tensor
 
 from mmsense_ros.anchors import ACTIVITIES, PEOPLE_CHANNELS
-from mmsense_ros.model.closer import MARGIN, Closer, Found, nearest
-from mmsense_ros.model.detail import FINE, FINE_CHANNELS, FOLD, TRACE_CHANNELS, Moments, unfold
+from mmsense_ros.model.closer import MARGIN, SEES, Closer, Found, nearest, views
+from mmsense_ros.model.detail import FINE, FINE_CHANNELS, FOLD, TRACE_CHANNELS, Moments
 from mmsense_ros.model.mmsense import MMSense, ModelConfig
 from mmsense_ros.model.tokenizers import CELLS
 
 SLOTS = 4
-SEES = 2  #: places to each side that its convolutions see
 CELL = 5, 6  #: row and column of somebody's cell
 
 
@@ -38,17 +37,9 @@ def said(closer: Closer, *places: tuple[int, int], people: Tensor | None = None,
     seen = torch.zeros(1, FINE_CHANNELS + SLOTS * TRACE_CHANNELS, *FINE)
     for row, column in places:
         seen[0, channel, row, column] = 3.0
-    return look(closer, seen, standing(0.0, 0.0) if people is None else people)[0][0, CELL[0] * CELLS[1] + CELL[1]]
-
-
-def look(
-    closer: Closer, seen: Tensor, people: Tensor, remembered: Tensor | None = None, filled: tuple[int, ...] = ()
-) -> tuple[Tensor, Tensor]:
-    """Logits and what is to be remembered; `filled` slots hold what is `remembered`."""
-    times = torch.zeros(1, 2 * SLOTS)
-    times[:, list(filled)] = 1.0
-    found = Found(Moments(seen, times), people, torch.zeros(1, CELLS[0] * CELLS[1], len(ACTIVITIES)), torch.zeros(1, 2, *CELLS))
-    return closer(found, torch.zeros(1, SLOTS, closer.kept, *CELLS) if remembered is None else remembered)
+    moments = Moments(seen, torch.zeros(1, 2 * SLOTS))
+    nothing = torch.zeros(1, CELLS[0] * CELLS[1], len(ACTIVITIES)), torch.zeros(1, 2, *CELLS)
+    return closer(Found(moments, standing(0.0, 0.0) if people is None else people, *nothing))[0, CELL[0] * CELLS[1] + CELL[1]]
 
 
 @pytest.mark.parametrize("offset", [(-0.5, -0.5), (-0.26, 0.2), (0.0, 0.0), (0.4, 0.499)])
@@ -101,32 +92,14 @@ def test_what_is_remembered_is_read_too(closer: Closer) -> None:
 
 
 @torch.no_grad()
-def test_what_was_said_is_kept_where_somebody_was(closer: Closer) -> None:
-    people = standing(0.3, -0.3)
-    people[..., 0] = -20.0
-    people[0, CELL[0] * CELLS[1] + CELL[1], 0] = 20.0
-    logits, kept = look(closer, torch.zeros(1, FINE_CHANNELS + SLOTS * TRACE_CHANNELS, *FINE), people)
-    places = unfold(kept[:, None])[0]
-    where = [int((at + 0.5 + away) * fold) for at, away, fold in zip(CELL, (0.3, -0.3), FOLD, strict=True)]
-    torch.testing.assert_close(places[:, where[0], where[1]], torch.softmax(logits[0, CELL[0] * CELLS[1] + CELL[1]], dim=0))
-    places[:, where[0], where[1]] = 0.0
-    assert places.abs().max() < 1e-6, "of cells that hold nobody nothing is kept"
-
-
-@torch.no_grad()
-def test_what_was_said_matters_where_it_was_said(closer: Closer) -> None:
-    seen, people = torch.zeros(1, FINE_CHANNELS + SLOTS * TRACE_CHANNELS, *FINE), standing(0.0, 0.0)
-    for slot in range(SLOTS):
-        remembered = torch.zeros(1, SLOTS, closer.kept, *CELLS)
-        remembered[0, slot, :, CELL[0], CELL[1]] = 1.0
-        nothing, something = (look(closer, seen, people, what, (slot,))[0] for what in (None, remembered))
-        changed = torch.nonzero((something - nothing).abs().amax(dim=2)[0] > 1e-6)[:, 0]
-        rows, columns = changed // CELLS[1], changed % CELLS[1]
-        assert CELL[0] * CELLS[1] + CELL[1] in changed.tolist()
-        assert (rows - CELL[0]).abs().max() <= 2 and (columns - CELL[1]).abs().max() <= 6
-        assert torch.equal(look(closer, seen, people, remembered)[0], look(closer, seen, people)[0]), (
-            "an empty slot says nothing"
-        )
+def test_people_apart_from_their_snapshots_are_said_to_do_the_same(closer: Closer) -> None:
+    """As training sees them; those at the edge of what is in view too."""
+    torch.manual_seed(1)
+    channels, cells = FINE_CHANNELS + SLOTS * TRACE_CHANNELS, CELLS[0] * CELLS[1]
+    moments = Moments(torch.rand(2, channels, *FINE), torch.rand(2, 2 * SLOTS))
+    found = Found(moments, torch.randn(2, cells, PEOPLE_CHANNELS), torch.randn(2, cells, 4), torch.randn(2, 2, *CELLS))
+    batch, cell = torch.arange(2).repeat_interleave(cells), torch.arange(cells).repeat(2)
+    torch.testing.assert_close(closer.of(views(found, batch, cell)), closer(found)[batch, cell], atol=1e-5, rtol=0)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from small_model import TASKS, maps, nothing_remembered, small, told
 
 from mmsense_ros.errors import ModelError
 from mmsense_ros.model.export import INPUTS, MEMORY_OUTPUTS, OneInstruction, export
-from mmsense_ros.model.memory import SLOTS
+from mmsense_ros.model.memory import ENTRY, SLOTS
 from mmsense_ros.model.mmsense import MMSense, load_model, save_model
 from mmsense_ros.model.tokenizers import CELLS
 from mmsense_ros.model_card import ModelCard
@@ -63,7 +63,7 @@ def test_the_exported_model_answers_as_the_trained_one(model: MMSense, path: Pat
     assert [entry.name for entry in session.get_inputs()] == list(INPUTS)
     names = [entry.name for entry in session.get_outputs()]
     assert names == ["gate", *(task.name for task in TASKS), *MEMORY_OUTPUTS]
-    memory = torch.randn(1, SLOTS, model.entry, *CELLS, generator=torch.Generator().manual_seed(0))
+    memory = torch.randn(1, SLOTS, ENTRY, *CELLS, generator=torch.Generator().manual_seed(0))
     for available, ages in (([1.0, 1.0, 1.0], [0.25, 0.75, 1.5, -1.0]), ([0.0, 1.0, 0.0], [-1.0] * SLOTS)):
         given = (*maps().values(), torch.tensor([available]), told(1)[:, 0], memory, torch.tensor([ages]))
         with torch.no_grad():

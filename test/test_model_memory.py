@@ -133,7 +133,7 @@ def test_gaps_keep_the_slots_in_growing_ages() -> None:
 def test_a_window_is_answered_as_snapshots_that_came_one_by_one(model: MMSense) -> None:
     times = [0.0, 0.3, 0.9, 2.0, 2.1, 4.5, 7.0]
     seen, count, deployed = maps(len(times)), len(times), OneInstruction(model)
-    memory, age = torch.zeros(1, SLOTS, model.entry, *CELLS), -torch.ones(1, SLOTS)
+    memory, age = torch.zeros(1, SLOTS, ENTRY, *CELLS), -torch.ones(1, SLOTS)
     which, which_age = torch.zeros(1, SLOTS, 1, 1, 1), age
     earlier, ages, one_by_one = torch.zeros(count, SLOTS, dtype=torch.int64), torch.zeros(count, SLOTS), []
     for index, gap in enumerate(torch.tensor(times).diff(prepend=torch.zeros(1))):
@@ -262,8 +262,7 @@ def test_two_windows_side_by_side_are_two_windows(model: MMSense) -> None:
 
 @torch.no_grad()
 def test_an_empty_slot_has_no_influence_and_a_filled_one_has(model: MMSense) -> None:
-    deployed = OneInstruction(model)
-    memory = torch.randn(1, SLOTS, model.entry, *CELLS, generator=torch.Generator().manual_seed(1))
+    deployed, memory = OneInstruction(model), torch.randn(1, SLOTS, ENTRY, *CELLS, generator=torch.Generator().manual_seed(1))
 
     def answers(memory: torch.Tensor, *ages: float) -> list[torch.Tensor]:
         return deployed(*maps().values(), torch.ones(1, 3), told(1)[:, 0], memory, torch.tensor([ages]))[:-2]
@@ -282,9 +281,9 @@ def test_an_empty_slot_has_no_influence_and_a_filled_one_has(model: MMSense) -> 
 
 @torch.no_grad()
 def test_a_window_of_any_length_has_the_same_shapes(model: MMSense) -> None:
-    deployed, memory, age = OneInstruction(model), torch.zeros(1, SLOTS, model.entry, *CELLS), -torch.ones(1, SLOTS)
+    deployed, memory, age = OneInstruction(model), torch.zeros(1, SLOTS, ENTRY, *CELLS), -torch.ones(1, SLOTS)
     for _ in range(6):
         outputs = deployed(*maps().values(), torch.ones(1, 3), told(1)[:, 0], memory, age)
         *_, memory, age = outputs
-        assert memory.shape == (1, 4, 112, 16, 32) and age.shape == (1, 4)
+        assert memory.shape == (1, 4, 80, 16, 32) and age.shape == (1, 4)
         age = torch.where(age >= 0, age + 1, age)

@@ -189,7 +189,7 @@ def test_a_batch_of_both_learns_of_each_what_it_tells(tmp_path: Path) -> None:
     assert told(data.objects).tolist() == told(data.people).tolist() == [False] * 14 + [True] * 14
     rows = np.array([0, 14])
     nothing = np.zeros((2, 4), int), np.zeros((2, 4), bool)
-    batch = sampler(data, tmp_path).batch(rows, *nothing, np.random.default_rng(0), augment=False)
+    batch = sampler(data, tmp_path).batch(rows, *nothing, np.random.default_rng(0), window=0)
     outputs = cut_off(small().train()(*batch.inputs()))
     UncertaintyLoss(TASKS, 0.5, {})(outputs, batch.targets)[0].backward()
     for name in ("blockage", "pathloss", "objects", "people", "activity", "traffic"):

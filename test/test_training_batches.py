@@ -34,7 +34,7 @@ def batch(sampler: Sampler, rows: np.ndarray | range, augment: bool = False, **c
     sampler.recipe = replace(sampler.recipe, **PLAIN | changes)
     count = len(rows)
     nothing = np.zeros((count, SLOTS), np.int64), np.zeros((count, SLOTS), bool)
-    return sampler.batch(np.array(rows), *nothing, np.random.default_rng(0), augment=augment)
+    return sampler.batch(np.array(rows), *nothing, np.random.default_rng(0), window=WINDOW * augment)
 
 
 def test_targets_decode_to_the_truth(sampler: Sampler) -> None:
@@ -176,6 +176,14 @@ def test_a_street_is_scored_with_true_ages(sampler: Sampler) -> None:
         ages = [back if index >= back else -1 for back in (1, 2, 3, 6)]
         assert whole.ages[index].tolist() == ages
         assert all(whole.earlier[index, slot] == index - age for slot, age in enumerate(ages) if age > 0)
+
+
+def test_a_street_can_be_augmented_as_one_window(sampler: Sampler) -> None:
+    sampler.recipe = replace(sampler.recipe, **PLAIN | {"mirror": 1.0})
+    plain, seen = sampler.street(1)[1], sampler.street(1, np.random.default_rng(0))[1]
+    assert torch.equal(plain.ages, seen.ages) and torch.equal(plain.earlier, seen.earlier)
+    flipped = plain.maps["lidar"].flip(3) > 0
+    assert torch.equal(seen.maps["lidar"] > 0, flipped) and not torch.equal(plain.maps["lidar"] > 0, flipped)
 
 
 def test_every_round_and_rank_has_batches_of_its_own_and_the_same_again(sampler: Sampler) -> None:

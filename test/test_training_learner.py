@@ -79,15 +79,6 @@ def test_what_is_frozen_has_no_gradient(learner: Learner) -> None:
         freeze(learner.model, ("eyes",))
 
 
-def test_some_alone_may_learn(learner: Learner) -> None:
-    freeze(learner.model, ("branches.beam",), ("branches", "pointer"))
-    learning = {name for name, weight in learner.model.named_parameters() if weight.requires_grad}
-    assert {name.split(".")[0] for name in learning} == {"branches", "pointer"}
-    assert not any(name.startswith("branches.beam") for name in learning)
-    with pytest.raises(ConfigError, match="learn: no parameter begins with 'eyes'"):
-        freeze(learner.model, (), ("eyes",))
-
-
 def test_what_is_frozen_rests(tmp_path: Path) -> None:
     """Its statistics stay as they are, those too that belong to no parameter; what learns goes on gathering them."""
     plain = load_recipe(write_recipe(tmp_path))

@@ -47,11 +47,6 @@ def test_entries_become_their_types(tmp_path: Path) -> None:
         ("modalities: [sonar]", "modalities must be some of"),
         ("modalities: []", "modalities must be some of"),
         ("tasks: [beam, weather]", "no task is called weather"),
-        ("then: 3", "'then' must map names to what changes"),
-        ("then: {then: {rounds: 3}}", "'then' must map names to what changes, once"),
-        ("then: {round_: 3}", "then: 'round_' is not known"),
-        ("then: {data: {street: 3}}", "then: data: 'street' is not known"),
-        ("then: {tasks: [weather]}", "then: no task is called weather"),
         ("- 1", "must map names"),
         ("a: [", "cannot be read"),
     ],
@@ -67,15 +62,3 @@ def test_a_wrong_recipe_is_named(tmp_path: Path, text: str, named: str) -> None:
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none.yaml cannot be read.*train.yaml is an example"):
         load_recipe(tmp_path / "none.yaml")
-
-
-def test_what_follows_is_the_same_but_for_what_it_says(tmp_path: Path) -> None:
-    path = tmp_path / "two.yaml"
-    path.write_text(
-        "minutes: 5\ndata: {train: 3, seed: 7}\nmodel: {layers: 2}\nthen: {rounds: 1, data: {seed: 8}, model: {closer: true}}\n"
-    )
-    first = load_recipe(path)
-    assert first.then is not None and first.then.then is None
-    assert (first.rounds, first.data.seed, first.model) == (Recipe().rounds, 7, {"layers": 2})
-    assert (first.then.rounds, first.then.data.seed, first.then.model) == (1, 8, {"layers": 2, "closer": True})
-    assert first.then.minutes == 5.0 and first.then.data.train == 3

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from small_streets import stand_in, write_recipe
 
 from mmsense_ros.model_card import ModelCard
+from mmsense_ros.training import closely
 from mmsense_ros.training import train as training
 from mmsense_ros.training.recipe import load_recipe
 from mmsense_ros.training.train import train
@@ -81,34 +82,28 @@ def test_a_start_learns_on_and_what_is_frozen_does_not(tmp_path: Path) -> None:
     assert "branches" in learned and not learned & {"tokenizers", "backbone"}
 
 
-def test_a_training_goes_on_with_what_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streets: list[int]) -> None:
-    alone = tmp_path / "alone"
-    train(write_recipe(tmp_path, ("rounds: 2", "rounds: 1")), alone, export=False)
-    recipe, out = write_recipe(tmp_path, ("rounds: 2", "rounds: 1")), tmp_path / "out"
-    recipe.write_text(f"{recipe.read_text()}\nthen: {{rounds: 2, learn: [closer], model: {{closer: true}}}}\n")
-    streets.clear()
-    real, calls = training.calibrate, []
-
-    def once(*given: object) -> ModelCard:
-        calls.append(given)
-        if len(calls) > 1:
-            raise RuntimeError("power cut")
-        return real(*given)
-
-    monkeypatch.setattr(training, "calibrate", once)
-    with pytest.raises(RuntimeError, match="power cut"):
-        train(recipe, out, export=False)
-    assert (out / "first" / "model.safetensors").is_file() and not (out / "model.safetensors").exists()
-    assert len(streets) == len(set(streets)), "both learn from the same streets"
-    learned = (out / "first" / "model.safetensors").stat().st_mtime_ns
-    monkeypatch.setattr(training, "calibrate", real)
-    train(recipe, out, export=False)
-    assert (out / "first" / "model.safetensors").stat().st_mtime_ns == learned, "what was learned is not learned again"
-    lone, first, last = (load_file(path / "model.safetensors") for path in (alone, out / "first", out))
-    assert all(torch.equal(lone[name], first[name]) for name in lone | first)
-    assert [name for name in first if not torch.equal(first[name], last[name])] == []
-    assert {name.split(".")[0] for name in last.keys() - first.keys()} == {"closer"}
-    assert [line["round"] for line in log_of(out)] == ["1", "2"] and len(log_of(out / "first")) == 1
+def test_a_closer_look_is_learned_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It changes nothing else, learns what people do, and a training that starts from it goes on with it."""
+    monkeypatch.setattr(closely, "EPOCHS", 60)
+    brief = "rounds: 2", "rounds: 1"
+    train(write_recipe(tmp_path, brief), tmp_path / "without", export=False)
+    closer = "layers: 2}", "layers: 2, closer: true}"
+    train(write_recipe(tmp_path, brief, closer), tmp_path / "with", export=True)
+    without, there = (load_file(tmp_path / name / "model.safetensors") for name in ("without", "with"))
+    assert all(torch.equal(without[name], there[name]) for name in without)
+    assert {name.split(".")[0] for name in there.keys() - without.keys()} == {"closer"}
+    assert json.loads((tmp_path / "with" / "figures.json").read_text())["activity_acc"] == 1.0, (
+        "all that people do there is run"
+    )
+    assert not [path.name for path in (tmp_path / "with").iterdir() if path.name.startswith("people-")]
+    start = "rounds: 1\n", f"rounds: 1\nstart: {tmp_path / 'with' / 'model.safetensors'}\nlearning_rate: 0.0\n"
+    recipe = write_recipe(tmp_path, brief, closer)
+    recipe.write_text(recipe.read_text().replace(*start))
+    monkeypatch.setattr(closely, "EPOCHS", 3)
+    train(recipe, tmp_path / "on", export=False)
+    on = load_file(tmp_path / "on" / "model.safetensors")
+    far = (on["closer.first.weight"] - there["closer.first.weight"]).abs().mean()
+    assert 0 < far < there["closer.first.weight"].abs().mean() / 4
 
 
 @pytest.mark.parametrize(("able", "precision"), [(True, "bf16-mixed"), (False, "32-true")])

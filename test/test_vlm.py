@@ -205,7 +205,7 @@ def test_maps_and_words_reach_the_tasks_through_the_language_model(checkpoints: 
 def test_each_instruction_is_answered_as_if_alone(checkpoints: Callable[[str], Path], family: str) -> None:
     model, inputs = build(checkpoints(family)), scene()
     sight = model.see(inputs["maps"], inputs["available"], inputs["instructions"][:, 0])
-    memory = model.memory(sight.cells, sight.fine, torch.zeros(1, SLOTS, ENTRY, *CELLS), inputs["ages"])
+    memory = model.recollect(sight, torch.zeros(1, SLOTS, ENTRY, *CELLS), inputs["ages"])
     together = model.answer(sight, memory, inputs["instructions"], model.backbone.prefix(inputs["ids"][0]))
     for index in range(2):
         prefix = model.backbone.prefix(inputs["ids"][0, index : index + 1])
@@ -331,7 +331,7 @@ def test_the_exported_model_answers_as_the_trained_one_and_reads_an_instruction_
     for said in ("the red bus", "The red bus!", "left car", "the red bus"):
         prefix = reader.prefix(said)
         given = inputs["maps"] | {"available": torch.tensor([[1.0, 1.0, 0.0]]), "instruction": inputs["instructions"][:, 0]}
-        given |= {"memory": torch.zeros(1, SLOTS, model.entry, *CELLS), "memory_age": inputs["ages"]}
+        given |= {"memory": torch.zeros(1, SLOTS, ENTRY, *CELLS), "memory_age": inputs["ages"]}
         arrays = {name: value.numpy() for name, value in given.items()} | prefix
         with torch.no_grad():
             expected = export.OneInstruction(model)(**given, **dict(zip(prefixes.INPUTS, model.backbone.prefix(told(said)))))

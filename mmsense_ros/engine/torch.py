@@ -27,7 +27,7 @@ class TorchEngine(Engine):
         model, card = load_model(weights)
         if model.config.backbone == "vlm":
             raise ModelError(f"{weights} has a vision-LLM, which this engine does not run; use engine onnxruntime or openvino")
-        inputs = {name: value.numpy().copy() for name, value in example(card, model.entry).items()}
+        inputs = {name: value.numpy().copy() for name, value in example(card).items()}
         super().__init__(inputs, ("gate", *model.branches, *MEMORY_OUTPUTS))
         self._module = OneInstruction(model).eval()
         self._tensors = {name: torch.from_numpy(buffer) for name, buffer in self.inputs.items()}

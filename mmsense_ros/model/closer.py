@@ -5,14 +5,9 @@ A cell tells of 4 m by two beams at once. The head of people says where in it so
 
     h = conv(conv(now, trace_1, ..., trace_SLOTS; their ages)),    activity_c = MLP(h at AROUND places about the one of c, what c says).
 
-What people did a moment ago tells most of what they do now. So what is said of them is remembered, at the places where they were,
-
-    kept_p = P(somebody in c) softmax(activity_c) at the place p of c, 0 elsewhere,
-
-and belongs to the trace of its moment: who it was said of is for the convolutions to see.
-
 To find things in one stage, and in a second to read what lies where they were found, is Faster R-CNN's (Ren et al., 2015), and
-CenterPoint's with features seen from above (Yin et al., CVPR 2021). As there, the first stage can be learned before the second.
+CenterPoint's with features seen from above (Yin et al., CVPR 2021). As there, the first stage is learned before the second
+(training/closely.py).
 """
 
 from __future__ import annotations
@@ -25,19 +20,21 @@ from torch.nn import functional as F
 
 from mmsense_ros.anchors import PEOPLE_BOX
 from mmsense_ros.model.cells import MOTION_UNIT
-from mmsense_ros.model.detail import FINE, FINE_CHANNELS, FOLD, TRACE_CHANNELS, Moments, at_times, unfold
-from mmsense_ros.model.memory import turns
+from mmsense_ros.model.detail import FINE, FINE_CHANNELS, FOLD, TRACE_CHANNELS, Moments, at_times
 from mmsense_ros.model.tokenizers import CELLS
 
 CLOSE_CHANNELS = 32
 STEP = 2  #: places from one that is read to the next: the convolutions have seen those between
 AROUND = 5, 9  #: rows and columns of places that are read
 MARGIN = STEP * (AROUND[0] // 2), STEP * (AROUND[1] // 2)  #: rows and columns of places that they reach to each side
+SEES = 2  #: places to each side of one that its features come from
+REACH = MARGIN[0] + SEES, MARGIN[1] + SEES
+VIEW = 2 * REACH[0] + 1, 2 * REACH[1] + 1  #: rows and columns of places that are looked at of somebody
 
 
 @dataclass
 class Found:
-    """What a closer look goes by: the `moments`; the outputs `people` (B, cells, 4), for where they are, and `activity` (B, cells,
+    """What the closer look goes by: the `moments`; the outputs `people` (B, cells, 4), for where they are, and `activity` (B, cells,
     activities), what the first stage takes them to do; and `motion` (B, 2, *CELLS) [cells/s]."""
 
     moments: Moments
@@ -45,21 +42,24 @@ class Found:
     activity: Tensor
     motion: Tensor
 
-    def of(self, rows: Tensor) -> Found:
-        """Some of the B snapshots."""
-        moments = Moments(self.moments.places[rows], self.moments.times[rows])
-        return Found(moments, self.people[rows], self.activity[rows], self.motion[rows])
+
+@dataclass
+class Views:
+    """What is looked at of P people: the `places` around each (P, channels, *VIEW), and which of them there are, `inside` (P, 1, *VIEW)
+    0 or 1; `times` (P, 2 slots) as of `Moments`; and what is `told` of them (P, activities + 4)."""
+
+    places: Tensor
+    inside: Tensor
+    times: Tensor
+    told: Tensor
 
 
 class Closer(nn.Module):
-    """What people in all cells do, said anew by what lies around the place where they are. `kept` is how many channels of a cell it
-    wants to have remembered."""
+    """What people in all cells do, said anew by what lies around the place where they are."""
 
     def __init__(self, slots: int, activities: int) -> None:
         super().__init__()
-        self.slots, self.kept = slots, activities * FOLD[0] * FOLD[1]
-        channels = FINE_CHANNELS + slots * (TRACE_CHANNELS + activities)
-        self.first = nn.Conv2d(channels, CLOSE_CHANNELS, 3, padding=1)
+        self.first = nn.Conv2d(FINE_CHANNELS + slots * TRACE_CHANNELS, CLOSE_CHANNELS, 3, padding=1)
         self.timed = nn.Sequential(nn.Linear(2 * slots, 32), nn.ReLU(), nn.Linear(32, 2 * CLOSE_CHANNELS))
         self.then = nn.Conv2d(CLOSE_CHANNELS, CLOSE_CHANNELS, 3, padding=1)
         self.read = nn.Linear(AROUND[0] * AROUND[1] * CLOSE_CHANNELS, 64)
@@ -68,40 +68,53 @@ class Closer(nn.Module):
         rows, columns = (STEP * torch.arange(count) for count in AROUND)
         self.register_buffer("around", (rows[:, None] * (FINE[1] + 2 * MARGIN[1]) + columns).flatten(), persistent=False)
 
-    def forward(self, found: Found, said: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, cells, activities), and what of them is to be remembered, (B, kept, *CELLS); `said` (B, slots, kept, *CELLS) is
-        what was."""
-        row, column, within = nearest(found.people[..., PEOPLE_BOX][..., :2].float())
-        around = self._around(found.moments, said, row, column)
-        moved = found.motion.flatten(2).transpose(1, 2) / MOTION_UNIT
-        told = torch.cat([found.activity.float(), moved.float(), within], dim=2).to(around.dtype)
-        logits = self.head(F.gelu(self.read(around) + self.hear(told), approximate="tanh")).float()
-        sure = torch.softmax(logits, dim=2) * torch.sigmoid(found.people[..., :1].float())
-        place = row % FOLD[0] * FOLD[1] + column % FOLD[1]
-        there = (place[..., None] == torch.arange(FOLD[0] * FOLD[1], device=place.device)).to(sure.dtype)
-        kept = (sure[..., None] * there[:, :, None]).flatten(2)
-        return logits, kept.transpose(1, 2).unflatten(2, CELLS)
-
-    def _around(self, moments: Moments, said: Tensor, row: Tensor, column: Tensor) -> Tensor:
-        """Features of the places around those at `row` and `column` (B, cells), (B, cells, places * CLOSE_CHANNELS)."""
-        there = moments.times[:, : self.slots, None, None, None]
-        places = torch.cat([moments.places, unfold(said.to(there.dtype) * there)], dim=1)
-        features = torch.relu(at_times(self.first(places), self.timed(moments.times)))
-        features = F.pad(torch.relu(self.then(features)), (MARGIN[1], MARGIN[1], MARGIN[0], MARGIN[0]))
+    def forward(self, found: Found) -> Tensor:
+        """Logits (B, cells, activities)."""
+        row, column, told = _told(found)
+        features = F.pad(self._features(found.moments.places, found.moments.times), _both(MARGIN))
         table = features.flatten(2).transpose(1, 2)
         corner = row * features.shape[3] + column + torch.arange(len(table), device=table.device)[:, None] * table.shape[1]
-        return table.flatten(0, 1)[corner[..., None] + self.around].flatten(2)
+        around = table.flatten(0, 1)[corner[..., None] + self.around]
+        return self._say(around, told)
 
-    def in_turn(self, found: Found, earlier: Tensor, ages: Tensor) -> Tensor:
-        """Logits of snapshots that remember each other, `earlier` and `ages` as `Memory.in_turn` takes them."""
-        order = turns(earlier, ages)
-        said = found.people.new_zeros(len(found.people), self.kept, *CELLS, dtype=torch.float32)
-        parts = []
-        for rows in order:
-            logits, kept = self(found.of(rows), said[earlier[rows]])
-            said = said.index_copy(0, rows, kept)
-            parts.append(logits)
-        return torch.cat(parts)[torch.cat(order).argsort()]
+    def of(self, views: Views) -> Tensor:
+        """The same of people apart from their snapshots: logits (P, activities)."""
+        features = self._features(views.places, views.times, views.inside)
+        around = features[:, :, SEES:-SEES:STEP, SEES:-SEES:STEP]
+        return self._say(around.flatten(2).transpose(1, 2), views.told)
+
+    def _features(self, places: Tensor, times: Tensor, inside: Tensor | float = 1.0) -> Tensor:
+        """Of places (B, CLOSE_CHANNELS, ...), 0 outside as convolutions pad."""
+        features = torch.relu(at_times(self.first(places), self.timed(times))) * inside
+        return torch.relu(self.then(features)) * inside
+
+    def _say(self, around: Tensor, told: Tensor) -> Tensor:
+        """Logits from the features (..., places, CLOSE_CHANNELS) around people and what is told of them."""
+        heard = self.read(around.flatten(-2)) + self.hear(told.to(around.dtype))
+        return self.head(F.gelu(heard, approximate="tanh")).float()
+
+
+def views(found: Found, batch: Tensor, cell: Tensor) -> Views:
+    """What is looked at of the people in the cells `cell` (P,) of the snapshots `batch` (P,)."""
+    row, column, told = _told(found)
+    places = F.pad(found.moments.places, _both(REACH))
+    inside = F.pad(torch.ones_like(found.moments.places[:1, :1]), _both(REACH))
+    corners = list(zip(batch.tolist(), row[batch, cell].tolist(), column[batch, cell].tolist()))
+    cut = [places[one, :, up : up + VIEW[0], left : left + VIEW[1]] for one, up, left in corners]
+    there = [inside[0, :, up : up + VIEW[0], left : left + VIEW[1]] for _, up, left in corners]
+    return Views(torch.stack(cut), torch.stack(there), found.moments.times[batch], told[batch, cell])
+
+
+def _told(found: Found) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows and columns (B, cells) of the places where people are, and what is told of them (B, cells, activities + 4)."""
+    row, column, within = nearest(found.people[..., PEOPLE_BOX][..., :2].float())
+    moved = found.motion.flatten(2).transpose(1, 2) / MOTION_UNIT
+    return row, column, torch.cat([found.activity.float(), moved.float(), within], dim=2)
+
+
+def _both(margin: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Padding by rows and columns on both sides, as F.pad takes it."""
+    return margin[1], margin[1], margin[0], margin[0]
 
 
 def nearest(offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -71,7 +71,7 @@ class Traces(nn.Module):
     def moments(self, fine: Tensor, traces: Tensor, ages: Tensor) -> Moments:
         """`fine` and `traces` (B, slots, TRACE, *CELLS), `ages` (B, slots) [s] old, -1 for none, place by place."""
         there = (ages >= 0).to(fine.dtype)
-        past = unfold(traces.to(fine.dtype) * there[:, :, None, None, None])
+        past = _unfold(traces.to(fine.dtype) * there[:, :, None, None, None])
         age = (ages / self.reach).clamp(0, 2).to(fine.dtype) * there
         return Moments(torch.cat([fine, past], dim=1), torch.cat([there, age], dim=1))
 
@@ -95,7 +95,7 @@ def _in_cells(features: Tensor) -> Tensor:
     return features.unflatten(3, (CELLS[1], FOLD[1])).unflatten(2, (CELLS[0], FOLD[0])).transpose(3, 4).flatten(4)
 
 
-def unfold(traces: Tensor) -> Tensor:
-    """What is kept of the places in each cell, (B, slots, channels * places, *CELLS), at its places: (B, slots * channels, *FINE)."""
+def _unfold(traces: Tensor) -> Tensor:
+    """What `Traces.keep` folded into cells, of all slots, at its places: (B, slots * TRACE_CHANNELS, *FINE)."""
     places = traces.flatten(1, 2).unflatten(1, (-1, *FOLD))
     return places.permute(0, 1, 4, 2, 5, 3).flatten(4).flatten(2, 3)

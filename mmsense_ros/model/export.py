@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from mmsense_ros.model.memory import SLOTS, remember
+from mmsense_ros.model.memory import ENTRY, SLOTS, remember
 from mmsense_ros.model.mmsense import MMSense, load_model
 from mmsense_ros.model.tokenizers import CELLS, EMBEDDING
 from mmsense_ros.model_card import ModelCard
@@ -47,14 +47,15 @@ class OneInstruction(nn.Module):
         prefix_mask: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         sight = self.model.see({"camera": camera, "radar": radar, "lidar": lidar}, available, instruction)
+        recollection = self.model.recollect(sight, memory, memory_age)
         prefix = None if prefix_keys is None else (prefix_keys, prefix_values, prefix_mask)
-        outputs, entry = self.model.step(sight, memory, memory_age, instruction[:, None], prefix)
+        outputs = self.model.answer(sight, recollection, instruction[:, None], prefix)
         answers = [outputs[name][:, 0] if name in self.terminal else outputs[name] for name in ("gate", *self.model.branches)]
-        return *answers, *remember(entry, memory, memory_age)
+        return *answers, *remember(recollection.entry, memory, memory_age)
 
 
-def example(card: ModelCard, entry: int) -> dict[str, Tensor]:
-    """Inputs of the right shapes: an empty scene, an empty instruction, an empty memory of entries that have `entry` channels."""
+def example(card: ModelCard) -> dict[str, Tensor]:
+    """Inputs of the right shapes: an empty scene, an empty instruction, an empty memory."""
     width, height = card.camera_size
     return {
         "camera": torch.zeros(1, 3, height, width),
@@ -62,7 +63,7 @@ def example(card: ModelCard, entry: int) -> dict[str, Tensor]:
         "lidar": torch.zeros(1, 3, *card.grid.shape),
         "available": torch.ones(1, len(MODALITIES)),
         "instruction": torch.zeros(1, EMBEDDING),
-        "memory": torch.zeros(1, SLOTS, entry, *CELLS),
+        "memory": torch.zeros(1, SLOTS, ENTRY, *CELLS),
         "memory_age": -torch.ones(1, SLOTS),
     }
 
@@ -74,7 +75,7 @@ def export_model(model: MMSense, card: ModelCard, out: Path) -> ModelCard:
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    inputs = example(card, model.entry)
+    inputs = example(card)
     if model.config.backbone == "vlm":
         from mmsense_ros.model.vlm.checkpoint import load_tokenizer
         from mmsense_ros.model.vlm.export import ReadInstruction

@@ -152,13 +152,13 @@ class Memory(nn.Module):
 
     def in_turn(self, cells: Tensor, fine: Tensor, earlier: Tensor, ages: Tensor) -> Recollection:
         """The same for snapshots that remember each other: `earlier` (B, SLOTS) int64 says which, each before its own."""
-        order = turns(earlier, ages)
+        turns = _turns(earlier, ages)
         entries = cells.new_zeros(len(cells), ENTRY, *CELLS, dtype=torch.float32)
         parts = []
-        for rows in order:
+        for rows in turns:
             parts.append(self(cells[rows], fine[rows], entries[earlier[rows]], ages[rows]))
             entries = entries.index_copy(0, rows, parts[-1].entry)
-        back = torch.cat(order).argsort()
+        back = torch.cat(turns).argsort()
         joined = [torch.cat([getattr(part, name) for part in parts])[back] for name in ("past", "kinds", "seen", "motion")]
         moments = (torch.cat([getattr(part.moments, name) for part in parts])[back] for name in ("places", "times"))
         return Recollection(*joined, entries, Moments(*moments))
@@ -212,7 +212,7 @@ def _steps() -> Tensor:
     return torch.stack([rows.expand(CELLS[1], -1), columns - torch.arange(CELLS[1])[:, None]])
 
 
-def turns(earlier: Tensor, ages: Tensor) -> list[Tensor]:
+def _turns(earlier: Tensor, ages: Tensor) -> list[Tensor]:
     """Rows that can be answered together, in an order in which each comes after all it remembers."""
     turn: list[int] = []
     for places, known in zip(earlier.tolist(), (ages >= 0).tolist()):

@@ -20,7 +20,7 @@ from mmsense_ros.model.closer import Closer, Found
 from mmsense_ros.model.detail import Look
 from mmsense_ros.model.gate import ModalityGate
 from mmsense_ros.model.heads import BRANCHES, Scene, Shape
-from mmsense_ros.model.memory import CONTENT, ENTRY, SLOTS, Memory, Recollection
+from mmsense_ros.model.memory import CONTENT, SLOTS, Memory, Recollection
 from mmsense_ros.model.pointer import Appearance, Pointer, Shown
 from mmsense_ros.model.street import Street
 from mmsense_ros.model.tokenizers import (
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 class ModelConfig:
     """Sizes of the network, and its mechanisms, each of which can be switched off to see what it is worth.
 
-    `closer` looks at people a second time, which is learned when they are found (model/closer.py). `fuse` false leaves out the compact backbone: tasks read the tokens as they come, concatenated. `backbone` "vlm" is a
-    vision-LLM instead of the "compact" one (model/vlm): `vlm` names its checkpoint, a folder or a hub name, `lora` is the rank of
-    what it learns, `pixels` a side of the images it is shown (0: what its tower was trained with).
+    `fuse` false leaves out the compact backbone: tasks read the tokens as they come, concatenated. `closer` looks at people a second
+    time (closer.py). `backbone` "vlm" is a vision-LLM instead of the "compact" one (model/vlm): `vlm` names its checkpoint, a folder
+    or a hub name, `lora` is the rank of what it learns, `pixels` a side of the images it is shown (0: what its tower was trained with).
     """
 
     model: int = 128
@@ -132,29 +132,13 @@ class MMSense(nn.Module):
         """
         sight = self.see(maps, available, instructions[:, 0])
         prefix = self.backbone.prefix(ids.flatten(0, 1)) if ids is not None else None
-        ages = self._known(ages)
-        recollection = self.memory.in_turn(sight.cells, sight.fine, earlier, ages)
-        answers = self.answer(sight, recollection, instructions, prefix)
-        if self.closer is not None:
-            answers["activity"] = self.closer.in_turn(found(answers, recollection), earlier, ages)
-        return answers
+        return self.answer(
+            sight, self.memory.in_turn(sight.cells, sight.fine, earlier, self._known(ages)), instructions, prefix
+        )
 
-    def step(
-        self, sight: Sight, memory: Tensor, ages: Tensor, instructions: Tensor, prefix: tuple[Tensor, ...] | None = None
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The same live: answers by `memory` (B, SLOTS, `entry`, *CELLS), its entries `ages` (B, SLOTS) [s] old, -1 for an empty slot, and
-        the new entry (B, `entry`, *CELLS) to remember."""
-        recollection = self.memory(sight.cells, sight.fine, memory[:, :, :ENTRY], self._known(ages))
-        answers = self.answer(sight, recollection, instructions, prefix)
-        if self.closer is None:
-            return answers, recollection.entry
-        answers["activity"], said = self.closer(found(answers, recollection), memory[:, :, ENTRY:])
-        return answers, torch.cat([recollection.entry, said], dim=1)
-
-    @property
-    def entry(self) -> int:
-        """Channels of an entry of the memory."""
-        return ENTRY + (self.closer.kept if self.closer is not None else 0)
+    def recollect(self, sight: Sight, memory: Tensor, ages: Tensor) -> Recollection:
+        """What `memory` (B, SLOTS, ENTRY, *CELLS), `ages` (B, SLOTS) [s] old, -1 for an empty slot, adds to what is seen."""
+        return self.memory(sight.cells, sight.fine, memory, self._known(ages))
 
     def _known(self, ages: Tensor) -> Tensor:
         return ages if self.config.memory else torch.full_like(ages, -1.0)
@@ -209,6 +193,9 @@ class MMSense(nn.Module):
             pointed=self.pointer(sentence, meaning, shown),
         )
         answers = {name: branch(scene) for name, branch in self.branches.items()}
+        if self.closer is not None:
+            found = Found(recollection.moments, answers["people"], answers["activity"], recollection.motion)
+            answers["activity"] = self.closer(found)
         understood = {"grounding": scene.pointed.match, "asked": scene.pointed.asked, "motion": recollection.motion}
         if self.training:
             understood["rays"] = scene.pointed.rays
@@ -244,11 +231,6 @@ class MMSense(nn.Module):
         else:
             layers = [tokens.to(sight.cells.dtype)] * self.config.layers
         return layers, valid, group, token_azimuths(*TOKENS).repeat(len(MODALITIES) + 1).to(tokens.device)
-
-
-def found(answers: dict[str, Tensor], recollection: Recollection) -> Found:
-    """What a closer look goes by."""
-    return Found(recollection.moments, answers["people"], answers["activity"], recollection.motion)
 
 
 def _backbone(config: ModelConfig) -> Backbone | VisionLanguageBackbone:

@@ -108,25 +108,25 @@ class Sampler:
         earlier = np.arange(count)[:, None] - np.arange(1, SLOTS + 1)
         known = (earlier >= 0) & (rng.random((len(ends), count, SLOTS)) >= self.recipe.forget)
         place = np.arange(len(ends))[:, None, None] * count + np.maximum(earlier, 0)
-        return self.batch(rows.ravel(), place.reshape(-1, SLOTS), known.reshape(-1, SLOTS), rng, augment=True)
+        return self.batch(rows.ravel(), place.reshape(-1, SLOTS), known.reshape(-1, SLOTS), rng, window=count)
 
-    def street(self, number: int) -> tuple[np.ndarray, Batch]:
-        """All rows (B,) of one street, plain, each remembering the ones before it."""
+    def street(self, number: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, Batch]:
+        """All rows (B,) of one street, each remembering the ones before it: plain, or augmented as one window if there is an `rng`."""
         rows = np.flatnonzero(self.data.street == number)
         earlier = np.arange(len(rows))[:, None] - np.array(
             [last if first == last else (first + last) // 2 for first, last in BACK]
         )
-        return rows, self.batch(rows, np.maximum(earlier, 0), earlier >= 0, np.random.default_rng(0), augment=False)
+        drawn = rng or np.random.default_rng(0)
+        return rows, self.batch(rows, np.maximum(earlier, 0), earlier >= 0, drawn, window=len(rows) if rng else 0)
 
-    def batch(
-        self, index: np.ndarray, earlier: np.ndarray, known: np.ndarray, rng: np.random.Generator, augment: bool
-    ) -> Batch:
+    def batch(self, index: np.ndarray, earlier: np.ndarray, known: np.ndarray, rng: np.random.Generator, window: int) -> Batch:
         """Snapshots `index` (B,) that remember those at `earlier` (B, SLOTS) of the batch where `known`.
 
-        Not augmented: radar from the cube, the first phrase, everything available, no mirror. A window is augmented as one.
+        Every `window` of them in a row are augmented as one; 0 is not augmented: radar from the cube, the first phrase, everything
+        available, no mirror.
         """
-        count = len(index)
-        each = len(BACK) + 1 if augment else count
+        count, augment = len(index), window > 0
+        each = window or count
 
         def draw(*shape: int) -> np.ndarray:
             return np.repeat(rng.random((count // each, *shape)), each, axis=0)

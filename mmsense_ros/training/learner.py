@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Learner(lightning.LightningModule):
-    """MMSense as it learns; `progress` 0..1 through training is set before each step by whoever watches the clock.
+    """MMSense as it learns, but for its closer look (closely.py); `progress` 0..1 through training is set before each step by whoever watches the clock.
 
     Every rank and every resumed run draws the same randomness in the same round: nothing but weights has to be carried over.
     """
@@ -39,10 +40,10 @@ class Learner(lightning.LightningModule):
         super().__init__()
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        self.model = MMSense(ModelConfig(**recipe.model), tasks).to(memory_format=torch.channels_last)
+        self.model = MMSense(replace(ModelConfig(**recipe.model), closer=False), tasks).to(memory_format=torch.channels_last)
         if recipe.start:
             start_from(self.model, Path(recipe.start))
-        freeze(self.model, recipe.freeze, recipe.learn)
+        freeze(self.model, recipe.freeze)
         _only_losses_weighed(recipe)
         learned = not recipe.equal_weights
         self.loss = UncertaintyLoss(tasks, recipe.power_temperature, recipe.log_sigma, learned, recipe.priority)
@@ -176,18 +177,15 @@ def start_from(model: nn.Module, path: Path) -> None:
     _log.info("%s: %d tensors taken; new: %s; not used: %s", path, len(fitting), fresh or "none", unused or "none")
 
 
-def freeze(model: nn.Module, prefixes: tuple[str, ...], learn: tuple[str, ...] = ()) -> None:
-    """Parameters whose names begin with one of `prefixes` learn no more, nor those that begin with none of `learn`, if there is any;
-    ConfigError for a prefix that no name has."""
+def freeze(model: nn.Module, prefixes: tuple[str, ...]) -> None:
+    """Parameters whose names begin with one of `prefixes` learn no more; ConfigError for a prefix that no name has."""
     names = [name for name, _ in model.named_parameters()]
-    for entry, wanted in (("freeze", prefixes), ("learn", learn)):
-        for prefix in wanted:
-            if not any(name.startswith(prefix) for name in names):
-                rooms = sorted({name.split(".")[0] for name in names})
-                raise ConfigError(f"{entry}: no parameter begins with '{prefix}'; they begin with {', '.join(rooms)}")
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in names):
+            rooms = sorted({name.split(".")[0] for name in names})
+            raise ConfigError(f"freeze: no parameter begins with '{prefix}'; they begin with {', '.join(rooms)}")
     for name, parameter in model.named_parameters():
-        learns = not name.startswith(prefixes) and name.startswith(learn or ("",))
-        parameter.requires_grad_(parameter.requires_grad and learns)
+        parameter.requires_grad_(parameter.requires_grad and not name.startswith(prefixes))
 
 
 def rest(module: nn.Module, learns: bool) -> None:

@@ -53,8 +53,7 @@ class Data:
 @dataclass(frozen=True)
 class Recipe:
     """How a model is trained. It goes in rounds, each followed by a look at the validation streets, and
-    ends after `rounds`, after `minutes`, or after `patience` rounds without a better one. `then` is the training that goes on
-    with what this one left."""
+    ends after `rounds`, after `minutes`, or after `patience` rounds without a better one."""
 
     seed: int = 0
     modalities: tuple[str, ...] = MODALITIES
@@ -83,8 +82,6 @@ class Recipe:
     coverage: float = 0.9
     start: str = ""  #: model.safetensors of another training to start from; weights are taken by name and shape
     freeze: tuple[str, ...] = ()  #: how the names of parameters begin that do not learn, such as tokenizers.camera
-    learn: tuple[str, ...] = ()  #: how the names of those begin that alone do; empty: all
-    then: Recipe | None = None  #: written as what it changes
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -94,34 +91,14 @@ def load_recipe(path: Path) -> Recipe:
         entries = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"recipe {path} cannot be read ({error}); config/train.yaml is an example") from error
-    return _checked(entries, path, str(path))
-
-
-def merged(entries: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`entries` with `changes`, which go into nested ones."""
-    return entries | {
-        name: merged(entries.get(name, {}), value) if isinstance(value, dict) else value for name, value in changes.items()
-    }
-
-
-def _checked(entries: Any, path: Path, place: str) -> Recipe:
-    """The recipe of `entries`, which stand at `place` in the file `path`."""
-    further = entries.get("then") if isinstance(entries, dict) else None
-    if further is not None:
-        if not isinstance(further, dict) or "then" in further:
-            raise ConfigError(f"{place}: 'then' must map names to what changes, once, as in then: {{learn: [closer], minutes: 40}}")
-        entries = {name: value for name, value in entries.items() if name != "then"}
-    recipe = _build(Recipe, entries, place)
+    recipe = _build(Recipe, entries, str(path))
     strange = set(recipe.tasks) - {task.name for task in load_tasks()}
     if strange:
-        raise ConfigError(f"{place}: no task is called {', '.join(sorted(strange))}; config/tasks.yaml says what there is")
+        raise ConfigError(f"{path}: no task is called {', '.join(sorted(strange))}; config/tasks.yaml says what there is")
     unknown = set(recipe.modalities) - set(MODALITIES)
     if unknown or not recipe.modalities:
-        raise ConfigError(f"{place}: modalities must be some of {', '.join(MODALITIES)}, not {list(recipe.modalities)}")
-    recipe = replace(recipe, data=replace(recipe.data, bags=_found(recipe.data.bags, path)))
-    if further is None:
-        return recipe
-    return replace(recipe, then=_checked(merged(entries, further), path, f"{place}: then"))
+        raise ConfigError(f"{path}: modalities must be some of {', '.join(MODALITIES)}, not {list(recipe.modalities)}")
+    return replace(recipe, data=replace(recipe.data, bags=_found(recipe.data.bags, path)))
 
 
 def _found(bags: Bags, recipe: Path) -> Bags:

@@ -32,6 +32,7 @@ from mmsense_ros.prefix import token_ids
 from mmsense_ros.sentence import SentenceEncoder
 from mmsense_ros.tasks import load_tasks
 from mmsense_ros.training.calibrate import calibrate
+from mmsense_ros.training.closely import look_closer
 from mmsense_ros.training.dataset import Batch, Sampler
 from mmsense_ros.training.learner import LOG_EVERY, Learner
 from mmsense_ros.training.precision import has_bf16
@@ -41,7 +42,6 @@ from mmsense_ros.training.score import answers, figures
 from mmsense_ros.training.shards import Prepared
 from mmsense_ros.training.wording import Sentences
 
-MODEL = "model.safetensors"  #: what a training leaves when it has ended
 NEXT_BATCHES = 2  #: prepared in the background while one is learned
 PATIENCE = timedelta(hours=6)  #: the other ranks wait so long for rank 0 to simulate, score and export
 
@@ -50,23 +50,12 @@ def train(config_path: Path, out: Path, export: bool = True) -> ModelCard:
     """Trains the recipe `config_path` into the folder `out`, or goes on where a run there was interrupted.
 
     Leaves model.safetensors, log.csv (a line a round), tensorboard/ and, with `export`, figures.json (streets of unseen seeds) and
-    mmsense.onnx with mmsense.json; what a recipe that goes on learned before lies in first/. Under torchrun every process calls this: they
-    learn together, and rank 0 alone prepares and writes; `out` and the cache must then be seen by all nodes. Raises ConfigError.
+    mmsense.onnx with mmsense.json. Under torchrun every process calls this: they learn together, and rank 0 alone prepares and writes; `out` and
+    the cache must then be seen by all nodes. Raises ConfigError.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it greets, and praises other products
-    card = _train(load_recipe(config_path), Path(out), export)
-    if torch.distributed.is_initialized():  # else its threads may outlive the interpreter, which aborts
-        torch.distributed.destroy_process_group()
-    return card
-
-
-def _train(recipe: Recipe, out: Path, export: bool) -> ModelCard:
-    if recipe.then is not None:
-        shared = replace(recipe.data, cache=recipe.data.cache or str(out / "data"))
-        learned = out / "first" / MODEL
-        if not learned.is_file():
-            _train(replace(recipe, then=None, data=shared), learned.parent, export=False)
-        recipe = replace(recipe.then, start=str(learned), data=replace(recipe.then.data, cache=shared.cache))
+    recipe = load_recipe(config_path)
+    out = Path(out)
     tasks = tuple(task for task in load_tasks() if not recipe.tasks or task.name in recipe.tasks)
     card = ModelCard(modalities=recipe.modalities, horizon=recipe.horizon)
     learner, streets, rounds = Learner(recipe, tasks), Streets(recipe, card, out), Rounds(recipe, out)
@@ -74,17 +63,23 @@ def _train(recipe: Recipe, out: Path, export: bool) -> ModelCard:
     trainer.fit(learner, streets, ckpt_path=_resumable(rounds.checkpoint, learner))
 
     if trainer.is_global_zero:
+        torch.set_num_threads(torch.get_num_threads() * trainer.num_devices)  # the other ranks only wait from now on
         model = learner.take(rounds.weights)
+        if recipe.model.get("closer"):
+            look_closer(model, tasks, streets.samplers["train"], recipe, out)
         card = calibrate(answers(model, streets.samplers["calibration"]), card, recipe.coverage)
         if export:
             result = figures(answers(model, streets.samplers["test"]), card.object_threshold, card.person_threshold)
             (out / "figures.json").write_text(json.dumps(result, indent=1) + "\n")
             card = replace(card, figures={name: round(value, 4) for name, value in result.items() if math.isfinite(value)})
-        save_model(model, tasks, card, out / MODEL)
+        save_model(model, tasks, card, out / "model.safetensors")
         if export:
             card = export_model(model, card, out / "mmsense.onnx")
         rounds.checkpoint.unlink(missing_ok=True)
-    return trainer.strategy.broadcast(card)
+    card = trainer.strategy.broadcast(card)
+    if torch.distributed.is_initialized():  # else its threads may outlive the interpreter, which aborts
+        torch.distributed.destroy_process_group()
+    return card
 
 
 def _trainer(recipe: Recipe, rounds: Rounds, out: Path) -> lightning.Trainer:

@@ -1,0 +1,144 @@
+"""The closer look at people (model/closer.py), which learns when all else has learned.
+
+Nothing else changes any more then. So the network goes over the streets once as they are and DRAWS times augmented, what there is to be
+looked at of everybody in sight is kept, and the look learns from people of all streets mixed: a window of one street, by which the rest
+learns, holds the same few of them again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmsense_ros.anchors import UNKNOWN
+from mmsense_ros.model.closer import Closer, Found, Views, views
+from mmsense_ros.model.memory import SLOTS
+from mmsense_ros.model.mmsense import MMSense
+from mmsense_ros.tasks import Task
+from mmsense_ros.training.dataset import Sampler
+from mmsense_ros.training.learner import CLIP, schedule, start_from
+from mmsense_ros.training.muon import Muon
+from mmsense_ros.training.precision import has_bf16
+from mmsense_ros.training.recipe import Recipe
+
+DRAWS = 1  #: augmented views of each snapshot, besides the plain one
+EPOCHS = 4  #: times that everybody's views are learned from
+PEOPLE = 128  #: a step
+RATE, WARMUP = 0.002, 0.1
+ASIDE = -3, -1  #: channels of `Views.told` that are along azimuth: of motion, and of where in its place somebody is
+
+Work = TypeVar("Work")
+
+
+@dataclass
+class Seen:
+    """All P people that were in sight: their `views`, places float16 and in a file, and what they do, `kind` (P,)."""
+
+    views: Views
+    kind: Tensor
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def of(self, rows: Tensor, mirrored: Tensor) -> tuple[Views, Tensor]:
+        """Some of them, the `mirrored` (n,) bool ones left for right."""
+        some = Views(*(getattr(self.views, name)[rows].float() for name in ("places", "inside", "times", "told")))
+        for part in (some.places, some.inside):
+            part[mirrored] = part[mirrored].flip(3)
+        sign = torch.where(mirrored, -1.0, 1.0)
+        for channel in ASIDE:
+            some.told[:, channel] *= sign
+        return some, self.kind[rows]
+
+
+def look_closer(model: MMSense, tasks: tuple[Task, ...], sampler: Sampler, recipe: Recipe, out: Path) -> None:
+    """Gives `model` a closer look, learned from the streets of `sampler`; all else in it stays as it is. A model that does not find people
+    or tell what they do gets none.
+
+    It begins with that of the recipe's `start`, if that has one. What it learns from lies in `out` meanwhile, 36 kB a view.
+    """
+    labels = {task.name: task.labels for task in tasks}
+    if not {"people", "activity"} <= set(labels):
+        return
+    torch.manual_seed(recipe.seed)
+    model.closer = Closer(SLOTS, len(labels["activity"]))
+    model.config = replace(model.config, closer=True)
+    if recipe.start:
+        kept = {name: value.clone() for name, value in model.state_dict().items() if not name.startswith("closer.")}
+        start_from(model, Path(recipe.start))
+        model.load_state_dict(kept, strict=False)
+    model.eval()
+    with TemporaryDirectory(dir=out, prefix="people-") as folder:
+        seen = _gather(_everybody(model, sampler, recipe.seed), Path(folder) / "places.f16")
+        if len(seen):
+            _learn(model.closer, seen, recipe)
+
+
+@torch.no_grad()
+def _everybody(model: MMSense, sampler: Sampler, seed: int) -> Iterator[tuple[Views, Tensor]]:
+    """Views of the people in sight and what they do, street by street."""
+    given: list[Found] = []
+    hook = model.closer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    streets = [(draw, number) for draw in range(1 + DRAWS) for number in np.unique(sampler.data.street)]
+    for draw, number in _shown("look at people", streets):
+        rng = np.random.default_rng((seed, draw, int(number))) if draw else None
+        _, batch = sampler.street(int(number), rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16("cpu")):
+            model(*batch.inputs())
+        people = batch.targets.people
+        known = people.seen & (people.kind[:, 0] != UNKNOWN)
+        if known.any():
+            yield views(given.pop(), people.batch[known], people.cell[known]), people.kind[known, 0]
+        given.clear()
+    hook.remove()
+
+
+def _gather(parts: Iterable[tuple[Views, Tensor]], path: Path) -> Seen:
+    """All `parts`, their places written to the file `path`."""
+    shape: tuple[int, ...] = (0,)
+    inside, times, told, kinds = [], [], [], []
+    with path.open("wb") as file:
+        for some, kind in parts:
+            shape = some.places.shape[1:]
+            some.places.to(torch.float16).numpy().tofile(file)
+            inside.append(some.inside.bool())
+            times.append(some.times.float())
+            told.append(some.told)
+            kinds.append(kind)
+    if not kinds:
+        return Seen(Views(*(torch.zeros(shape) for _ in range(4))), torch.zeros(shape))
+    kind = torch.cat(kinds)
+    places = torch.from_numpy(np.memmap(path, np.float16, "r+", shape=(len(kind), *shape)))
+    return Seen(Views(places, torch.cat(inside), torch.cat(times), torch.cat(told)), kind)
+
+
+def _learn(closer: Closer, seen: Seen, recipe: Recipe) -> None:
+    """Cross-entropy of what they do, from people in an order that follows from the seed."""
+    layers = [layer.weight for layer in closer.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    others = [value for name, value in closer.named_parameters() if name.endswith("bias")]
+    optimizer = Muon(layers, others, RATE, recipe.weight_decay, betas=(0.9, 0.98))
+    chance = torch.Generator().manual_seed(recipe.seed)
+    order = torch.cat([torch.randperm(len(seen), generator=chance) for _ in range(EPOCHS)]).split(PEOPLE)
+    for step, rows in enumerate(_shown("look closer", order)):
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * schedule(step / len(order), WARMUP)
+        some, kind = seen.of(rows, torch.rand(len(rows), generator=chance) < recipe.mirror)
+        optimizer.zero_grad()
+        F.cross_entropy(closer.of(some), kind).backward()
+        nn.utils.clip_grad_norm_(closer.parameters(), CLIP)
+        optimizer.step()
+
+
+def _shown(words: str, work: Sequence[Work]) -> Iterator[Work]:
+    """Each piece of `work`, and how far it is on a progress bar."""
+    with Progress(TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        yield from bar.track(work, description=words)

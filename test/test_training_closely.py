@@ -1,0 +1,85 @@
+"""The closer look's training: whom it learns from, seen in a mirror too, and what becomes of a model that it has nobody for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra `train`")
+pytest.importorskip("lightning", reason="training needs the extra `train`")
+
+from small_model import TASKS, small
+from small_streets import make_sampler, stand_in
+
+from mmsense_ros.anchors import PEOPLE_CHANNELS
+from mmsense_ros.model.closer import VIEW, Found, views
+from mmsense_ros.model.detail import FINE, FINE_CHANNELS, TRACE_CHANNELS, Moments
+from mmsense_ros.model.memory import SLOTS
+from mmsense_ros.model.tokenizers import CELLS
+from mmsense_ros.training import closely
+from mmsense_ros.training.closely import Seen, look_closer
+from mmsense_ros.training.dataset import Sampler
+from mmsense_ros.training.shards import PERSON_SEEN
+
+
+@pytest.fixture
+def sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sampler:
+    stand_in(monkeypatch)
+    made = make_sampler(tmp_path)
+    made.ids = None  # no vision-LLM here
+    return made
+
+
+def test_people_in_a_mirror_are_those_of_a_mirrored_street() -> None:
+    torch.manual_seed(0)
+    channels, grid = FINE_CHANNELS + SLOTS * TRACE_CHANNELS, (1, *CELLS)
+    found = Found(
+        moments=Moments(torch.rand(1, channels, *FINE), torch.rand(1, 2 * SLOTS)),
+        people=0.9 * torch.rand(1, CELLS[0] * CELLS[1], PEOPLE_CHANNELS) - 0.45,
+        activity=torch.randn(1, CELLS[0] * CELLS[1], 4),
+        motion=torch.randn(1, 2, *CELLS),
+    )
+
+    def turned(output: torch.Tensor, *aside: int) -> torch.Tensor:
+        there = output.clone()
+        there[..., list(aside)] *= -1
+        return there.reshape(*grid, -1).flip(2).flatten(1, 2)
+
+    motion = found.motion.flip(3) * torch.tensor([1.0, -1.0])[:, None, None]
+    moments = Moments(found.moments.places.flip(3), found.moments.times)
+    mirrored = Found(moments, turned(found.people, 2), turned(found.activity), motion)
+    cell = torch.arange(CELLS[0] * CELLS[1])
+    there = cell.reshape(CELLS).flip(1).flatten()
+    wanted = views(mirrored, torch.zeros_like(cell), there)
+    kind = torch.zeros_like(cell)
+    got, _ = Seen(views(found, torch.zeros_like(cell), cell), kind).of(cell, torch.ones(len(cell), dtype=torch.bool))
+    assert got.places.shape[2:] == VIEW
+    for name in ("places", "inside", "times", "told"):
+        torch.testing.assert_close(getattr(got, name), getattr(wanted, name), atol=1e-5, rtol=0)
+
+
+def test_only_people_in_sight_are_learned_from(sampler: Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[Seen] = []
+    monkeypatch.setattr(closely, "_learn", lambda closer, seen, recipe: learned.append(seen))
+    look_closer(small(closer=False), TASKS, sampler, sampler.recipe, tmp_path)
+    sampler.data.people[5:9, 0, PERSON_SEEN] = 0
+    model = small(closer=False)
+    look_closer(model, TASKS, sampler, sampler.recipe, tmp_path)
+    assert [len(seen) for seen in learned] == [2 * 24, 2 * 20], "once plain, once augmented"
+    assert learned[0].views.places.dtype == torch.float16 and learned[0].views.places.shape[2:] == VIEW
+    assert model.closer is not None and model.config.closer
+
+
+def test_where_nobody_is_nothing_is_learned(sampler: Sampler, tmp_path: Path) -> None:
+    sampler.data.people[..., PERSON_SEEN] = 0
+    model = small(closer=False)
+    look_closer(model, TASKS, sampler, sampler.recipe, tmp_path)
+    assert model.closer is not None and not list(tmp_path.glob("people-*"))
+
+
+def test_a_model_that_finds_nobody_gets_no_closer_look(sampler: Sampler, tmp_path: Path) -> None:
+    alone = tuple(task for task in TASKS if task.name == "activity")
+    model = small(closer=False)
+    look_closer(model, alone, sampler, sampler.recipe, tmp_path)
+    assert model.closer is None and not model.config.closer
