@@ -69,7 +69,8 @@ class Bench:
         self.base = load_recipe(recipe)
         self.entries = yaml.safe_load(recipe.read_text())
         self.entries = merged(self.entries, {"data": {"cache": self.base.data.cache or str(out / "data")}})
-        if snapshots is not None:
+        if snapshots is not None:  # the closer look would take longer than all before it
+            self.entries = merged(self.entries, {"model": {"closer": False}})
             self.entries |= {"round": snapshots, "rounds": 1, "minutes": math.inf, "average": BRIEF}
         if start is not None:
             self.entries |= {"start": str(start / "model.safetensors"), "learning_rate": RELEARNING}
