@@ -79,14 +79,16 @@ class Closer(nn.Module):
 
     def of(self, views: Views) -> Tensor:
         """The same of people apart from their snapshots: logits (P, activities)."""
-        features = self._features(views.places, views.times, views.inside)
+        features = self._features(views.places, views.times, views.inside) * views.inside
         around = features[:, :, SEES:-SEES:STEP, SEES:-SEES:STEP]
         return self._say(around.flatten(2).transpose(1, 2), views.told)
 
-    def _features(self, places: Tensor, times: Tensor, inside: Tensor | float = 1.0) -> Tensor:
-        """Of places (B, CLOSE_CHANNELS, ...), 0 outside as convolutions pad."""
-        features = torch.relu(at_times(self.first(places), self.timed(times))) * inside
-        return torch.relu(self.then(features)) * inside
+    def _features(self, places: Tensor, times: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Of places (B, CLOSE_CHANNELS, ...), of which only those `inside` are in view."""
+        features = torch.relu(at_times(self.first(places), self.timed(times)))
+        if inside is not None:  # what a convolution pads with is 0
+            features = features * inside
+        return torch.relu(self.then(features))
 
     def _say(self, around: Tensor, told: Tensor) -> Tensor:
         """Logits from the features (..., places, CLOSE_CHANNELS) around people and what is told of them."""

@@ -7,15 +7,13 @@ learns, holds the same few of them again and again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +21,7 @@ from mmsense_ros.anchors import UNKNOWN
 from mmsense_ros.model.closer import Closer, Found, Views, views
 from mmsense_ros.model.memory import SLOTS
 from mmsense_ros.model.mmsense import MMSense
+from mmsense_ros.progress import progress
 from mmsense_ros.tasks import Task
 from mmsense_ros.training.dataset import Sampler
 from mmsense_ros.training.learner import CLIP, schedule, start_from
@@ -35,8 +34,6 @@ EPOCHS = 4  #: times that everybody's views are learned from
 PEOPLE = 128  #: a step
 RATE, WARMUP = 0.002, 0.1
 ASIDE = -3, -1  #: channels of `Views.told` that are along azimuth: of motion, and of where in its place somebody is
-
-Work = TypeVar("Work")
 
 
 @dataclass
@@ -89,17 +86,17 @@ def _everybody(model: MMSense, sampler: Sampler, seed: int) -> Iterator[tuple[Vi
     given: list[Found] = []
     hook = model.closer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
     streets = [(draw, number) for draw in range(1 + DRAWS) for number in np.unique(sampler.data.street)]
-    for draw, number in _shown("look at people", streets):
-        rng = np.random.default_rng((seed, draw, int(number))) if draw else None
-        _, batch = sampler.street(int(number), rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16("cpu")):
-            model(*batch.inputs())
-        people = batch.targets.people
-        known = people.seen & (people.kind[:, 0] != UNKNOWN)
-        if known.any():
-            yield views(given.pop(), people.batch[known], people.cell[known]), people.kind[known, 0]
-        given.clear()
-    hook.remove()
+    with hook, progress("look at people") as show:
+        for done, (draw, number) in enumerate(streets, 1):
+            rng = np.random.default_rng((seed, draw, int(number))) if draw else None
+            _, batch = sampler.street(int(number), rng)
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16("cpu")):
+                model(*batch.inputs())
+            people, found = batch.targets.people, given.pop()
+            known = people.seen & (people.kind[:, 0] != UNKNOWN)
+            if known.any():
+                yield views(found, people.batch[known], people.cell[known]), people.kind[known, 0]
+            show(done, len(streets))
 
 
 def _gather(parts: Iterable[tuple[Views, Tensor]], path: Path) -> Seen:
@@ -128,17 +125,13 @@ def _learn(closer: Closer, seen: Seen, recipe: Recipe) -> None:
     optimizer = Muon(layers, others, RATE, recipe.weight_decay, betas=(0.9, 0.98))
     chance = torch.Generator().manual_seed(recipe.seed)
     order = torch.cat([torch.randperm(len(seen), generator=chance) for _ in range(EPOCHS)]).split(PEOPLE)
-    for step, rows in enumerate(_shown("look closer", order)):
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * schedule(step / len(order), WARMUP)
-        some, kind = seen.of(rows, torch.rand(len(rows), generator=chance) < recipe.mirror)
-        optimizer.zero_grad()
-        F.cross_entropy(closer.of(some), kind).backward()
-        nn.utils.clip_grad_norm_(closer.parameters(), CLIP)
-        optimizer.step()
-
-
-def _shown(words: str, work: Sequence[Work]) -> Iterator[Work]:
-    """Each piece of `work`, and how far it is on a progress bar."""
-    with Progress(TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
-        yield from bar.track(work, description=words)
+    with progress("look closer") as show:
+        for step, rows in enumerate(order):
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * schedule(step / len(order), WARMUP)
+            some, kind = seen.of(rows, torch.rand(len(rows), generator=chance) < recipe.mirror)
+            optimizer.zero_grad()
+            F.cross_entropy(closer.of(some), kind).backward()
+            nn.utils.clip_grad_norm_(closer.parameters(), CLIP)
+            optimizer.step()
+            show(step + 1, len(order))

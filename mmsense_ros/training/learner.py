@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 
 
 class Learner(lightning.LightningModule):
-    """MMSense as it learns, but for its closer look (closely.py); `progress` 0..1 through training is set before each step by whoever watches the clock.
+    """MMSense as it learns, but for its closer look (closely.py); `progress` 0..1 through training is set before each step by whoever
+    watches the clock.
 
     Every rank and every resumed run draws the same randomness in the same round: nothing but weights has to be carried over.
     """
