@@ -26,7 +26,7 @@ SHORTER = {r"--seconds \d+": "--seconds 1"}  #: patterns in commands and what is
 SMALLER = {
     "train: 20": "train: 0\n  workers: 1",
     "seconds: 30": "seconds: 5",
-    "model: {layers: 2}": "model: {layers: 1}",
+    "model: {layers: 2, closer: true}": "model: {layers: 1, closer: true}",
     "batch: 30": "batch: 4",
     "round: 1200": "round: 4",
     "rounds: 10": "rounds: 1",
