@@ -169,6 +169,7 @@ def reading(given: argparse.Namespace) -> str:
     entries = yaml.safe_load(given.recipe.read_text())
     entries["data"] |= {"train": STREETS, "validation": 1, "calibration": 1, "test": 1, "cache": str(ROOT / "out" / "reading")}
     entries |= {"round": STEPS * entries["batch"], "rounds": 2, "minutes": 60}
+    entries["model"] |= {"closer": False}  # which no step waits for
     with TemporaryDirectory() as folder:
         out, path = Path(folder) / "out", Path(folder) / "reading.yaml"
         path.write_text(yaml.safe_dump(entries))

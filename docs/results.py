@@ -55,7 +55,7 @@ GATES: Columns = {f"gate_{name}": (f"gate: {name}", 2) for name in MODALITIES}
 WORDS = {
     "no_gate": "no gate",
     "no_sequential": "no sequential attention (last layer only)",
-    "equal_weights": "equal loss weights",
+    "equal_weights": "equal loss weights, no priorities",
     "no_memory": "no memory",
     "no_detail": "no detail (nothing finer than cells)",
     "no_dropout": "no modality dropout",
@@ -63,6 +63,7 @@ WORDS = {
 }
 FEW = 3  #: streets a seed by which ablations are judged with a sensor missing
 WEATHER = ("clear", "night", "fog", "rain", "glare", "dirty")
+BLINDING = "fog"  #: the weather of which is told what each sensor does there
 WEATHER_STREETS = {"test": 6, "snapshots": 20, "seconds": 10.4}  #: 0.5 s apart, as in training
 
 LABELLED = (10, 50, 200)  #: snapshots of a new layout to adapt to
@@ -160,6 +161,10 @@ def sensors(bench: Bench) -> str:
     for weather in WEATHER:
         seen = partial(bench.streets, weather=weather, **WEATHER_STREETS)
         rows[f"all, {weather}"] = bench.score(name, f"weather_{weather}", seen)
+    for gone in MODALITIES:
+        there = tuple(sensor for sensor in MODALITIES if sensor != gone)
+        seen = partial(bench.streets, weather=BLINDING, **WEATHER_STREETS)
+        rows[f"all but {gone}, {BLINDING}"] = bench.score(name, f"weather_{BLINDING}_without_{gone}", seen, there)
     return markdown("sensors", rows, {**TASKS, **POINTED, **GATES})
 
 
@@ -223,7 +228,7 @@ def _without(bench: Bench, name: str, gone: str, few: int | None = None) -> list
 
 def _oracles(bench: Bench) -> dict[str, list[Figures]]:
     """Figures by seed of each oracle."""
-    path = bench.out / "oracles.json"
+    path = bench.oracles
     if not path.is_file():
         seeds = [oracles(bench, data) for data in bench.streets()]
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
@@ -69,7 +70,7 @@ class Bench:
         self.base = load_recipe(recipe)
         self.entries = yaml.safe_load(recipe.read_text())
         self.entries = merged(self.entries, {"data": {"cache": self.base.data.cache or str(out / "data")}})
-        if snapshots is not None:  # the closer look would take longer than all before it
+        if snapshots is not None:  # the closer look would take longer than all that comes before it
             self.entries = merged(self.entries, {"model": {"closer": False}})
             self.entries |= {"round": snapshots, "rounds": 1, "minutes": math.inf, "average": BRIEF}
         if start is not None:
@@ -115,7 +116,7 @@ class Bench:
             recipe = replace(self.base, modalities=tuple(name for name in card.modalities if name in modalities))
             return [self._scored(model, card, data, recipe) for data in (streets or self.streets)()]
 
-        return kept(self.out / name / f"{case}.json", make, weights)
+        return kept(self.out / (self._digest if name == SHIPPED else name) / f"{case}.json", make, weights)
 
     def _scored(self, model: MMSense, card: ModelCard, data: Prepared, recipe: Recipe) -> Figures:
         cells: list[np.ndarray] = []
@@ -147,6 +148,17 @@ class Bench:
     def shown(self) -> str:
         """The run of the model that is shown: the shipped one, or the recipe's."""
         return SHIPPED if self.shipped else FULL
+
+    @cached_property
+    def _digest(self) -> str:
+        """A name of the shown weights, so that no figures of others are taken for theirs."""
+        weights = (self.folder(SHIPPED) / "model.safetensors").read_bytes()
+        return f"{SHIPPED}-{hashlib.sha256(weights).hexdigest()[:12]}"
+
+    @property
+    def oracles(self) -> Path:
+        """Where the oracles' figures are kept: beside the test streets that they are about."""
+        return prepared_folders(self.base, self.cache)["test"][0].parent / "oracles.json"
 
     @cached_property
     def test_seed(self) -> int:

@@ -27,7 +27,7 @@ def say(data: Prepared, word: Callable[[Meant], str]) -> None:
 
 
 def reworded(data: Prepared) -> None:
-    """The same names in words never trained on."""
+    """The same names in phrases never trained on; some hold a word that was ("ruby red")."""
     rng = np.random.default_rng(0)
     say(data, lambda meant: reword(*meant, rng, held_out=True))
 
@@ -79,7 +79,7 @@ def _meant(data: Prepared, row: int, slot: int) -> Meant:
 
 ROWS: dict[str, tuple[Edit, ...]] = {
     "the vehicle": (),
-    "the vehicle, in words never trained on": (reworded,),
+    "the vehicle, in phrases never trained on": (reworded,),
     "a colour on a class never trained on": (unheard_pairs,),
     "another vehicle; judged by that one": (other_named, other_judges),
     "another vehicle; judged by the terminal": (other_named,),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from small_model import TASKS, small
 from small_streets import make_sampler, stand_in
 
 from mmsense_ros.anchors import PEOPLE_CHANNELS
-from mmsense_ros.model.closer import VIEW, Found, views
+from mmsense_ros.model.closer import VIEW, Closer, Found, views
 from mmsense_ros.model.detail import FINE, FINE_CHANNELS, TRACE_CHANNELS, Moments
 from mmsense_ros.model.memory import SLOTS
+from mmsense_ros.model.mmsense import save_model
 from mmsense_ros.model.tokenizers import CELLS
+from mmsense_ros.model_card import ModelCard
 from mmsense_ros.training import closely
 from mmsense_ros.training.closely import Seen, look_closer
 from mmsense_ros.training.dataset import Sampler
@@ -75,7 +78,29 @@ def test_where_nobody_is_nothing_is_learned(sampler: Sampler, tmp_path: Path) ->
     sampler.data.people[..., PERSON_SEEN] = 0
     model = small(closer=False)
     look_closer(model, TASKS, sampler, sampler.recipe, tmp_path)
-    assert model.closer is not None and not list(tmp_path.glob("people-*"))
+    torch.manual_seed(sampler.recipe.seed)
+    untrained = Closer(SLOTS, 4).state_dict()
+    assert all(torch.equal(value, untrained[name]) for name, value in model.closer.state_dict().items())
+    assert not list(tmp_path.glob("people-*"))
+
+
+def test_a_frozen_look_stays_as_it_was_where_training_began(sampler: Sampler, tmp_path: Path) -> None:
+    before, bare = small(closer=True), small(closer=False)
+    for name, model in (("looks", before), ("bare", bare)):
+        save_model(model, TASKS, ModelCard(), tmp_path / f"{name}.safetensors")
+
+    def look(start: str, *freeze: str) -> dict[str, torch.Tensor]:
+        model = small(closer=False)
+        recipe = replace(sampler.recipe, start=str(tmp_path / f"{start}.safetensors"), freeze=freeze)
+        look_closer(model, TASKS, sampler, recipe, tmp_path)
+        return model.closer.state_dict()
+
+    def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+        return all(torch.equal(value, other[name]) for name, value in one.items())
+
+    shipped = before.closer.state_dict()
+    assert same(look("looks", "closer"), shipped) and not same(look("looks"), shipped)
+    assert same(look("bare", "closer"), look("bare")), "there is none to keep: it learns"
 
 
 def test_a_model_that_finds_nobody_gets_no_closer_look(sampler: Sampler, tmp_path: Path) -> None:

@@ -77,6 +77,10 @@ def test_what_is_frozen_has_no_gradient(learner: Learner) -> None:
     assert any(name.startswith("tokenizers.radar") for name in learning)
     with pytest.raises(ConfigError, match="no parameter begins with 'eyes'; they begin with .*backbone"):
         freeze(learner.model, ("eyes",))
+    looks = replace(learner.recipe, freeze=("closer",), model=learner.recipe.model | {"closer": True})
+    assert all(weight.requires_grad for weight in Learner(looks, load_tasks()).model.parameters()), "that is not learned here"
+    with pytest.raises(ConfigError, match="no parameter begins with 'closer'"):
+        Learner(replace(looks, model=learner.recipe.model), load_tasks())
 
 
 def test_what_is_frozen_rests(tmp_path: Path) -> None:

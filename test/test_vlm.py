@@ -239,6 +239,24 @@ def test_a_file_holds_what_was_trained_and_names_the_checkpoint(checkpoints: Cal
         load_model(path)
 
 
+def test_a_recipe_trains_and_calibrates_it(
+    checkpoints: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `mmsense train` does, its closer look included."""
+    pytest.importorskip("lightning", reason="training needs the extra `train`")
+    from small_streets import stand_in, write_recipe
+
+    from mmsense_ros.training.train import train
+
+    stand_in(monkeypatch)
+    model = f"layers: 2, closer: true, backbone: vlm, vlm: {checkpoints('smolvlm')}, lora: 4}}"
+    card = train(write_recipe(tmp_path, ("layers: 2}", model), ("rounds: 2", "rounds: 1")), tmp_path / "out", export=False)
+    trained, kept = load_model(tmp_path / "out" / "model.safetensors")
+    assert trained.config.backbone == "vlm" and trained.config.closer and kept == card
+    lora = [weight for name, weight in trained.named_parameters() if "lora_B" in name]
+    assert lora and all(weight.any() for weight in lora), "these begin at zero"
+
+
 def test_a_checkpoint_that_cannot_be_used_is_named(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     text = tmp_path / "text"
@@ -344,6 +362,13 @@ def test_the_exported_model_answers_as_the_trained_one_and_reads_an_instruction_
 
 
 @pytest.mark.timeout(600)
+def test_no_int8_copy_is_promised(exported: tuple[MMSense, Path], tmp_path: Path) -> None:
+    from mmsense_ros.training.quantized import add_int8
+
+    with pytest.raises(ModelError, match="vision-LLM as its backbone.*without --int8"):
+        add_int8(exported[1], tmp_path / "recipe.yaml")
+
+
 def test_files_that_read_instructions_are_missed_by_name(exported: tuple[MMSense, Path], tmp_path: Path) -> None:
     _, out = exported
     folder = shutil.copytree(out.parent, tmp_path / "copy")

@@ -1,4 +1,6 @@
-"""The backbone: pre-norm transformer layers over sensing tokens, then instruction tokens, as in a prefix language model."""
+"""The backbone: pre-norm transformer layers (Xiong et al., "On layer normalization in the transformer architecture", 2020) over
+sensing tokens, then instruction tokens, as in a prefix language model (Raffel et al., "Exploring the limits of transfer learning", 2020).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from mmsense_ros.model.attention import Attention, FeedForward
 
 
 class Layer(nn.Module):
-    """x + Attention(norm x), then x + FeedForward(norm x)."""
+    """x' = x + Attention(norm(x)),    y = x' + FeedForward(norm(x'))."""
 
     def __init__(self, model: int, heads: int, expansion: int) -> None:
         super().__init__()
@@ -24,7 +26,9 @@ class Layer(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Fuses all tokens; sensing tokens see sensing, an instruction's tokens see sensing and themselves.
+    """Fuses all tokens: H_l = norm_l(x_l), x_l = Layer_l(x_{l-1}), which the tasks read one after another (attention.py).
+
+    Sensing tokens see sensing, an instruction's tokens see sensing and themselves.
 
     So one pass over the sensors serves several instructions, in training (many targets a snapshot) as live.
     """

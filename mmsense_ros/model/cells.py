@@ -53,7 +53,12 @@ def flat_ground() -> Tensor:
 
 
 class Cells(nn.Module):
-    """What this moment's sensors say about each cell: lifted camera, radar and LiDAR, each times its gate, joined."""
+    """What this moment's sensors say about each cell: lifted camera, radar and LiDAR, each times its gate, joined.
+
+    x = W [lift(camera), radar, lidar] + place,    cells = x + mix(x)
+
+    as features of several sensors are joined seen from above (Liu et al., "BEVFusion", 2023), here in polar cells.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +77,8 @@ class Cells(nn.Module):
 class Ahead(nn.Module):
     """What lies between the array and each cell: a sum along range of what nearer cells hold, squashed.
 
-    s_r = tanh(sum_{r' < r} relu(W cell_r')): hidden things and blocked lines of sight are told by what stands before them.
+    s_r = tanh(sum_{r' < r} relu(W cell_r') / sqrt(R)), R the rows of cells: hidden things and blocked lines of sight are told by what
+    stands before them, as density along a ray dims what is behind it (Mildenhall et al., "NeRF", 2020); ours.
     """
 
     def __init__(self) -> None:

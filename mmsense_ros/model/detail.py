@@ -85,7 +85,7 @@ class Traces(nn.Module):
 
 
 def at_times(features: Tensor, times: Tensor) -> Tensor:
-    """`features` (B, n, *FINE) of several moments as their `times` (B, 2 n) scale and shift them."""
+    """`features` (B, n, rows, columns) of several moments as their `times` (B, 2 n) scale and shift them."""
     scale, shift = times[..., None, None].chunk(2, dim=1)
     return features * (1 + scale) + shift
 

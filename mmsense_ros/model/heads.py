@@ -62,7 +62,12 @@ class Shape:
 
 
 class LinkBranch(nn.Module):
-    """Answers about the terminal an instruction names: one query, told what is asked and what is there where that points."""
+    """Answers about the terminal an instruction names: one query, told what is asked and what is there where that points.
+
+    q_0 = query + W_a meaning + W_t [sum_c share_c [cell_c, ahead_c], share of each range],    answer = MLP(q_L)
+
+    with share_c the pointer's (pointer.py) and q_L as task-specific sequential attention has it (attention.py; Li et al. 2025).
+    """
 
     def __init__(self, shape: Shape, width: int, outputs: int) -> None:
         super().__init__()
@@ -86,7 +91,7 @@ class LinkBranch(nn.Module):
 
 
 class BeamBranch(LinkBranch):
-    """Logits (B, K, 2, BEAMS): log(f pointed + (1 - f) elsewhere), f and elsewhere from the query's answer.
+    """Logits (B, K, 2, BEAMS): log(f pointed + (1 - f) elsewhere + UNFORESEEN), f and elsewhere from the query's answer.
 
     `pointed` are the beams towards the cell that is meant; `elsewhere` serves what is not seen, and reflections.
     """
@@ -121,7 +126,12 @@ class PathlossBranch(LinkBranch):
 
 
 class TrafficBranch(nn.Module):
-    """Expected counts (B, labels): a density summed over the cells, corrected by one query over the sensors."""
+    """Expected counts (B, labels): a density summed over the cells, corrected by one query over the sensors.
+
+    count = 2 sigmoid(W q_L) sum_c softplus(V [cell_c, ahead_c])
+
+    (counting by density: Lempitsky and Zisserman, "Learning to count objects in images", 2010).
+    """
 
     def __init__(self, shape: Shape, task: Task) -> None:
         super().__init__()
@@ -141,7 +151,12 @@ class TrafficBranch(nn.Module):
 
 
 class CellBranch(nn.Module):
-    """One query a token's place; the answers, unfolded to finer cells, join what is seen there: (B, cells, outputs)."""
+    """One query a token's place; the answers, unfolded to finer cells, join what is seen there: (B, cells, outputs).
+
+    x_c = there_c + unfold(q_L)_c,    answer_c = W (x + mix(x))_c
+
+    with q_L as sequential attention has it (attention.py); one stage, a cell an answer, as in Zhou et al., "Objects as points", 2019.
+    """
 
     def __init__(self, shape: Shape, outputs: int) -> None:
         super().__init__()

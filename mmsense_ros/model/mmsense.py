@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the network, and its mechanisms, each of which can be switched off to see what it is worth.
+    """Sizes of the network, and those of its mechanisms that can be switched off to see what they are worth.
 
     `fuse` false leaves out the compact backbone: tasks read the tokens as they come, concatenated. `closer` looks at people a second
     time (closer.py). `backbone` "vlm" is a vision-LLM instead of the "compact" one (model/vlm): `vlm` names its checkpoint, a folder
@@ -165,7 +165,7 @@ class MMSense(nn.Module):
         self, sight: Sight, recollection: Recollection, instructions: Tensor, prefix: tuple[Tensor, ...] | None = None
     ) -> dict[str, Tensor]:
         """Outputs by name: gate, one a task, and for training `grounding` (B, K, cells), logits of where the terminal is, `asked`
-        (B, K, ...), what the words were understood to say, `rays` (pointer.py), `motion` and `seen` (B, 2, *CELLS) [cells/s], as all
+        (B, K, ...), what the words were understood to say, `rays` (rays.py), `motion` and `seen` (B, 2, *CELLS) [cells/s], as all
         opinions and as this snapshot alone has it, `told` (B, ..., *CELLS), class, colour, place and presence in the memory's words
         (memory.py), and `facade` (B, ...), `lanes` (B, ..., *CELLS) and `place` (B, 2, *CELLS) (street.py). Those about a terminal have
         shape (B, K, ...), the others (B, ...).

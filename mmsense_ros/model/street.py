@@ -6,7 +6,7 @@ lines through it by a Hough transform (Duda and Hart, 1972): with e_c the eviden
     score(a, D) = sum_c e_c max(0, 1 - |r_c cos(z_c - a) - D| / step)
 
 and what is known of the line is the softmax over a grid of (a, D). From it follow lanes, which run along it, and reflections: what
-stands at q is seen in it at q + 2 (D - q . n) n (image method).
+stands at q is seen in it at q + 2 (D - q . n) n (image method; Allen and Berkley, 1979).
 """
 
 from __future__ import annotations

@@ -1,4 +1,15 @@
-"""Tokenizers: each modality's vision-compatible map becomes tokens and polar cells of one feature space."""
+"""Tokenizers: each modality's vision-compatible map becomes tokens and polar cells of one feature space (Li et al. 2025).
+
+With x a modality's map of three channels, stem and refine 3 x 3 convolutions, and p one of 4 x 16 patches,
+
+    F = stem(x),    cells = F + refine(F),    token_p = W cells_p + b
+
+(Dosovitskiy et al., "An image is worth 16x16 words", 2021). All modalities share what tells where a token is:
+
+    place_p = row_p + A [sin(pi k u), cos(pi k u)], k = 1..16,    u from 0 to 1 through the view's azimuth
+
+(Tancik et al., "Fourier features let networks learn high frequency functions", 2020).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +39,7 @@ def convolution(inputs: int, outputs: int, stride: tuple[int, int] | int = 1) ->
 
 
 class AzimuthEmbedding(nn.Module):
-    """Fourier features of azimuth, projected: what all modalities and queries share to agree on where."""
+    """A [sin(pi k u), cos(pi k u)]: what all modalities and queries share to agree on where."""
 
     def __init__(self, width: int, frequencies: int = 16) -> None:
         super().__init__()
@@ -106,7 +117,10 @@ class PolarTokenizer(nn.Module):
 
 
 class InstructionTokenizer(nn.Module):
-    """A sentence's embedding (..., 384), unit length, to `count` tokens (..., count, d) and one `meaning` (..., d)."""
+    """A sentence's embedding s (..., 384), unit length, to `count` tokens (..., count, d) and one `meaning` (..., d).
+
+    h = gelu(W_1 sqrt(384) s),    tokens = W_2 h,    meaning = W_3 h.
+    """
 
     def __init__(self, width: int, count: int = 4) -> None:
         super().__init__()

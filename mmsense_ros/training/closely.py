@@ -61,7 +61,8 @@ def look_closer(model: MMSense, tasks: tuple[Task, ...], sampler: Sampler, recip
     """Gives `model` a closer look, learned from the streets of `sampler`; all else in it stays as it is. A model that does not find people
     or tell what they do gets none.
 
-    It begins with that of the recipe's `start`, if that has one. What it learns from lies in `out` meanwhile, 36 kB a view.
+    It begins with that of the recipe's `start`, if that has one, and stays as it was there if the recipe's `freeze` names `closer`. What it
+    learns from lies in `out` meanwhile, 36 kB a view.
     """
     labels = {task.name: task.labels for task in tasks}
     if not {"people", "activity"} <= set(labels):
@@ -71,8 +72,10 @@ def look_closer(model: MMSense, tasks: tuple[Task, ...], sampler: Sampler, recip
     model.config = replace(model.config, closer=True)
     if recipe.start:
         kept = {name: value.clone() for name, value in model.state_dict().items() if not name.startswith("closer.")}
-        start_from(model, Path(recipe.start))
+        fresh = start_from(model, Path(recipe.start))
         model.load_state_dict(kept, strict=False)
+        if "closer" in recipe.freeze and not any(name.startswith("closer.") for name in fresh):
+            return
     model.eval()
     with TemporaryDirectory(dir=out, prefix="people-") as folder:
         seen = _gather(_everybody(model, sampler, recipe.seed), Path(folder) / "places.f16")

@@ -172,6 +172,8 @@ class Sampler:
         return {"camera": camera, "radar": radar, "lidar": lidar}
 
     def _available(self, index: np.ndarray, chance: np.ndarray, augment: bool) -> np.ndarray:
+        """Which sensors (B, 3) there are, 0 or 1. Modality dropout (Neverova et al., "ModDrop", 2016) hides each by itself,
+        a_m = 1[chance_m >= modality_dropout], unless that hid all."""
         available = self.data.available[index] & [name in self.recipe.modalities for name in MODALITIES]
         if augment:
             kept = available & (chance >= self.recipe.modality_dropout)

@@ -44,12 +44,13 @@ class Learner(lightning.LightningModule):
         self.model = MMSense(replace(ModelConfig(**recipe.model), closer=False), tasks).to(memory_format=torch.channels_last)
         if recipe.start:
             start_from(self.model, Path(recipe.start))
-        freeze(self.model, recipe.freeze)
+        closer = {"closer"} if recipe.model.get("closer") else set()  # which is not here yet
+        freeze(self.model, tuple(name for name in recipe.freeze if name not in closer))
         _only_losses_weighed(recipe)
         learned = not recipe.equal_weights
         self.loss = UncertaintyLoss(tasks, recipe.power_temperature, recipe.log_sigma, learned, recipe.priority)
         self.progress = 0.0
-        self.sums: dict[str, Tensor] = {}  #: of each task's loss over the steps of this round
+        self.sums: dict[str, Tensor] = {}  #: of each loss over the steps of this round
         self.average: dict[str, Tensor] = {}  #: moving average of all that learns, by name
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -158,8 +159,9 @@ def schedule(progress: float, warmup: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1.0)))
 
 
-def start_from(model: nn.Module, path: Path) -> None:
-    """Copies the weights of a .safetensors file that the model has too, by name and shape, and logs which it had to leave.
+def start_from(model: nn.Module, path: Path) -> list[str]:
+    """Copies the weights of a .safetensors file that the model has too, by name and shape, logs which it had to leave, and returns the
+    names of parameters that it did not find there.
 
     Raises ConfigError for a file that cannot be read or that shares nothing with the model.
     """
@@ -176,6 +178,7 @@ def start_from(model: nn.Module, path: Path) -> None:
     fresh = [name for name, value in model.named_parameters() if value.data_ptr() not in taken]
     unused = sorted(set(weights) - set(fitting))
     _log.info("%s: %d tensors taken; new: %s; not used: %s", path, len(fitting), fresh or "none", unused or "none")
+    return fresh
 
 
 def freeze(model: nn.Module, prefixes: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from mmsense_ros.engine import Engine, EngineOptions, open_engine
 from mmsense_ros.engine.int8 import int8_path, note_int8, quantize
 from mmsense_ros.errors import EngineError, ModelError
 from mmsense_ros.model_card import ModelCard
+from mmsense_ros.prefix import prefix_path
 from mmsense_ros.progress import progress
 from mmsense_ros.sentence import SentenceEncoder
 from mmsense_ros.training.dataset import Sampler
@@ -38,8 +39,11 @@ def add_int8(model: Path, recipe_path: Path) -> Path:
 
     Streets that are not prepared yet are simulated into the recipe's cache, or data/ beside `model`.
 
-    Raises ConfigError, EngineError, and ModelError, with the figures, if the copy answers worse; nothing is left behind then.
+    Raises ConfigError, EngineError, and ModelError for a vision-LLM or, with the figures, if the copy answers worse; nothing is left
+    behind then.
     """
+    if prefix_path(model).is_file():
+        raise ModelError(f"{model} has a vision-LLM as its backbone, of which no int8 copy is made; export it without --int8")
     recipe, card = load_recipe(recipe_path), ModelCard.load(model)
     ranges, judged = samplers(recipe, card, model.parent / "data")
     with TemporaryDirectory(dir=model.parent) as folder:

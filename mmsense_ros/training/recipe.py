@@ -58,8 +58,8 @@ class Recipe:
     seed: int = 0
     modalities: tuple[str, ...] = MODALITIES
     tasks: tuple[str, ...] = ()  #: those of config/tasks.yaml to learn; empty: all
-    equal_weights: bool = False  #: of the tasks' losses, instead of learned uncertainties
-    model: dict[str, int | str] = field(default_factory=dict)  #: fields of model.mmsense.ModelConfig
+    equal_weights: bool = False  #: of all losses, instead of learned uncertainties; `log_sigma` and `priority` are idle then
+    model: dict[str, int | str] = field(default_factory=dict)  #: fields of model.mmsense.ModelConfig, its mechanisms among them
     data: Data = Data()
     batch: int = 16  #: snapshots a step, of each process
     round: int = 4800  #: snapshots of a round, drawn from all
@@ -81,7 +81,7 @@ class Recipe:
     horizon: float = 0.5  #: [s]
     coverage: float = 0.9
     start: str = ""  #: model.safetensors of another training to start from; weights are taken by name and shape
-    freeze: tuple[str, ...] = ()  #: how the names of parameters begin that do not learn, such as tokenizers.camera
+    freeze: tuple[str, ...] = ()  #: how names of parameters begin that do not learn; `closer` keeps that of `start`
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -24,7 +24,8 @@ FREQUENCIES = 16  #: of the Fourier features that tell an image token its azimut
 
 
 class VisionLanguageBackbone(nn.Module):
-    """Tasks read H_l = norm(W_l norm(h_l)), h_l the language model's hidden states after 1/L, 2/L, ... L/L of its layers.
+    """Tasks read H_l = norm(W_l norm(h_l)), h_l the language model's hidden states after 1/L, 2/L, ... L/L of its layers
+    (Li et al. 2025).
 
     The sequence is [instruction | camera | radar | LiDAR | memory | queries], each token seeing those before it:
 
