@@ -64,9 +64,10 @@ class Pointer(nn.Module):
     """Cell c is meant with probability softmax_c(presence_c + sum_a log P_a(c) + <q, k_c> - cost_c).
 
     P_a(c) = sum_v P(asked v) P(v at c) for a in class, colour and lane, so that a combination never heard of is understood when its
-    words are (modules by word: Andreas et al., "Neural module networks", 2016); <q, k_c> is free for whatever else is said. left_c and right_c count the matching vehicles to either side: cost_c is
-    what being wrongly placed among them costs, |left_c - n| for the n-th (from 0) from the left and right_c for the rightmost.
-    A beam's share is that with which it reaches the LIKELY cells (rays.py), each times its probability.
+    words are (modules by word: Andreas et al., "Neural module networks", 2016); <q, k_c> is free for whatever else is said. left_c
+    and right_c count the matching vehicles to either side: cost_c is what being wrongly placed among them costs, |left_c - n| for
+    the n-th (from 0) from the left and right_c for the rightmost. A beam's share is that with which it reaches the LIKELY cells
+    (rays.py), each times its probability.
     """
 
     def __init__(self, width: int) -> None:
