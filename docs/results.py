@@ -53,6 +53,7 @@ SETS: Columns = {"coverage": ("coverage of the 90 % set", 3), "set_size": ("its 
 GATES: Columns = {f"gate_{name}": (f"gate: {name}", 2) for name in MODALITIES}
 
 WORDS = {
+    "another_seed": "MMSense, another seed",
     "no_gate": "no gate",
     "no_sequential": "no sequential attention (last layer only)",
     "equal_weights": "equal loss weights, no priorities",

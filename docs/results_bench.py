@@ -41,6 +41,7 @@ RELEARNING = 5e-4  #: learning rate of runs that start from a trained model
 NEAR = 50.0  #: [m] within which vehicles are to be found
 FULL, SHIPPED = "mmsense", "shipped"  #: the run of the recipe as it is; the model that was trained elsewhere
 ABLATIONS: dict[str, dict[str, Any]] = {
+    "another_seed": {"seed": 1},
     "no_gate": {"model": {"gate": False}},
     "no_sequential": {"model": {"sequential": False}},
     "equal_weights": {"equal_weights": True},
