@@ -241,7 +241,7 @@ def _answers(outputs: dict[str, np.ndarray], card: ModelCard) -> dict[str, np.nd
         "path loss (dB)": outputs["pathloss"],
         "vehicle score": expit(outputs["objects"][..., 0]),
         "person score": expit(outputs["people"][..., 0]),
-        "activity probability": softmax(outputs["activity"], axis=-1),
+        "person with activity": expit(outputs["people"][..., :1]) * softmax(outputs["activity"], axis=-1),
         "vehicles a class": outputs["traffic"],
     }
 
