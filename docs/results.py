@@ -9,7 +9,6 @@ for all of them or --only some: run it several times at once to use several core
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -18,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from results_bench import ABLATIONS, FULL, NEAR, RUNS, SEEDS, SHIPPED, Bench, Figures, part
+from results_bench import ABLATIONS, FULL, NEAR, RUNS, SEEDS, SHIPPED, Bench, Figures, kept, part
 from results_losses import COLUMNS as LOST
 from results_losses import confusions
 from results_losses import losses as lost
@@ -64,7 +63,6 @@ WORDS = {
 }
 FEW = 3  #: streets a seed by which ablations are judged with a sensor missing
 WEATHER = ("clear", "night", "fog", "rain", "glare", "dirty")
-BLINDING = "fog"  #: the weather of which is told what each sensor does there
 WEATHER_STREETS = {"test": 6, "snapshots": 20, "seconds": 10.4}  #: 0.5 s apart, as in training
 
 LABELLED = (10, 50, 200)  #: snapshots of a new layout to adapt to
@@ -162,10 +160,9 @@ def sensors(bench: Bench) -> str:
     for weather in WEATHER:
         seen = partial(bench.streets, weather=weather, **WEATHER_STREETS)
         rows[f"all, {weather}"] = bench.score(name, f"weather_{weather}", seen)
+    fog = partial(bench.streets, weather="fog", **WEATHER_STREETS)
     for gone in MODALITIES:
-        there = tuple(sensor for sensor in MODALITIES if sensor != gone)
-        seen = partial(bench.streets, weather=BLINDING, **WEATHER_STREETS)
-        rows[f"all but {gone}, {BLINDING}"] = bench.score(name, f"weather_{BLINDING}_without_{gone}", seen, there)
+        rows[f"all but {gone}, fog"] = bench.score(name, f"weather_fog_without_{gone}", fog, _others(gone))
     return markdown("sensors", rows, {**TASKS, **POINTED, **GATES})
 
 
@@ -223,18 +220,22 @@ def prepare_runs(bench: Bench, names: list[str]) -> None:
 
 def _without(bench: Bench, name: str, gone: str, few: int | None = None) -> list[Figures]:
     """Figures of a run with one sensor missing, about the first `few` streets of each seed."""
-    there = tuple(sensor for sensor in MODALITIES if sensor != gone)
-    return bench.score(name, f"{'few_' if few else ''}without_{gone}", partial(bench.streets, few), there)
+    return bench.score(name, f"{'few_' if few else ''}without_{gone}", partial(bench.streets, few), _others(gone))
+
+
+def _others(gone: str) -> tuple[str, ...]:
+    """All sensors but one."""
+    return tuple(sensor for sensor in MODALITIES if sensor != gone)
 
 
 def _oracles(bench: Bench) -> dict[str, list[Figures]]:
     """Figures by seed of each oracle."""
-    path = bench.oracles
-    if not path.is_file():
+
+    def make() -> dict[str, list[Figures]]:
         seeds = [oracles(bench, data) for data in bench.streets()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({name: [seed[name] for seed in seeds] for name in seeds[0]}, indent=1) + "\n")
-    return json.loads(path.read_text())
+        return {name: [seed[name] for seed in seeds] for name in seeds[0]}
+
+    return kept(bench.oracles, make)
 
 
 def _edited(bench: Bench, edits: tuple[Edit, ...]) -> list[Prepared]:

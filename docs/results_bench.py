@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -22,7 +21,7 @@ from mmsense_ros.anchors import AnchorGrid, decode_objects
 from mmsense_ros.errors import ConfigError
 from mmsense_ros.evaluation import metrics
 from mmsense_ros.model.mmsense import MMSense, load_model
-from mmsense_ros.model_card import ModelCard
+from mmsense_ros.model_card import ModelCard, sha256_of
 from mmsense_ros.sentence import SentenceEncoder
 from mmsense_ros.snapshot import MODALITIES
 from mmsense_ros.tasks import load_tasks
@@ -59,6 +58,7 @@ RUNS: dict[str, dict[str, Any]] = {
 }  #: what each run changes in the recipe
 
 Figures = dict[str, float]
+Kept = TypeVar("Kept", list[Figures], dict[str, list[Figures]])
 
 
 class Bench:
@@ -117,7 +117,7 @@ class Bench:
             recipe = replace(self.base, modalities=tuple(name for name in card.modalities if name in modalities))
             return [self._scored(model, card, data, recipe) for data in (streets or self.streets)()]
 
-        return kept(self.out / (self._digest if name == SHIPPED else name) / f"{case}.json", make, weights)
+        return kept(self.out / name / sha256_of(weights)[:12] / f"{case}.json", make)
 
     def _scored(self, model: MMSense, card: ModelCard, data: Prepared, recipe: Recipe) -> Figures:
         cells: list[np.ndarray] = []
@@ -149,12 +149,6 @@ class Bench:
     def shown(self) -> str:
         """The run of the model that is shown: the shipped one, or the recipe's."""
         return SHIPPED if self.shipped else FULL
-
-    @cached_property
-    def _digest(self) -> str:
-        """A name of the shown weights, so that no figures of others are taken for theirs."""
-        weights = (self.folder(SHIPPED) / "model.safetensors").read_bytes()
-        return f"{SHIPPED}-{hashlib.sha256(weights).hexdigest()[:12]}"
 
     @property
     def oracles(self) -> Path:
@@ -226,9 +220,9 @@ def merged(entries: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def kept(path: Path, make: Callable[[], Sequence[Figures]], source: Path) -> list[Figures]:
-    """The figures in the file `path`; made and written if it is not there, or older than the `source` that they come from."""
-    if not path.is_file() or path.stat().st_mtime < source.stat().st_mtime:
+def kept(path: Path, make: Callable[[], Kept]) -> Kept:
+    """The figures in the file `path`; made and written if it is not there."""
+    if not path.is_file():
         made = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(made, indent=1) + "\n")

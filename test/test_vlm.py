@@ -369,6 +369,7 @@ def test_no_int8_copy_is_promised(exported: tuple[MMSense, Path], tmp_path: Path
         add_int8(exported[1], tmp_path / "recipe.yaml")
 
 
+@pytest.mark.timeout(600)
 def test_files_that_read_instructions_are_missed_by_name(exported: tuple[MMSense, Path], tmp_path: Path) -> None:
     _, out = exported
     folder = shutil.copytree(out.parent, tmp_path / "copy")
