@@ -62,6 +62,9 @@ def test_beam_markers_and_overlay_belong_to_the_result(ros_environment, street, 
         assert (picture.encoding, picture.width, picture.step, len(picture.data)) == ("rgb8", 1280, 3840, 3840 * picture.height)
         assert np.frombuffer(picture.data, np.uint8).std() > 5
         assert 1 <= len(pictures) - before <= 6 < len(street.results) - results  # at most 2 a second
+        values = street.reports["perception"][2]
+        listeners = {key.removeprefix("listeners: /sense/"): n for key, n in values.items() if key.startswith("listeners: ")}
+        assert listeners == {"sensing": "1", "beam": "1", "markers": "1", "overlay": "1", "instruction": "0"}
 
 
 def test_instruction_and_state_change_while_it_runs(ros_environment, street, tmp_path: Path):

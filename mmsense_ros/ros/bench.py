@@ -14,7 +14,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
@@ -31,10 +30,12 @@ from mmsense_ros.progress import progress
 from mmsense_ros.ros.dds import use_profile
 from mmsense_ros.ros.diagnostics import PERCENTILES
 from mmsense_ros.ros.process import (
+    MARKERS,
     RESULTS,
     NodeFailed,
+    Reports,
     alone,
-    await_node,
+    await_listeners,
     check_alive,
     end_of,
     node_process,
@@ -91,18 +92,14 @@ class Listener:
     def __init__(self, node: Node) -> None:
         self.counts_from = math.inf  #: [ns] results of earlier stamps do not count
         self.results: list[tuple[float, float, Any]] = []  #: arrival [s], latency from the stamp on [ms], SensingResult
-        self.said: dict[str, dict[str, str]] = {}  #: diagnostics by status
+        self.reports = Reports(node)
         node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), RESULTS, self._hear, 100)
-        node.create_subscription(message_class("visualization_msgs/msg/MarkerArray"), "/sense/markers", lambda _: None, 10)
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._report, 10)
+        node.create_subscription(message_class("visualization_msgs/msg/MarkerArray"), MARKERS, lambda _: None, 10)
 
     def _hear(self, message: Any) -> None:
         now, stamp = time.time_ns(), stamp_of(message)
         if stamp >= self.counts_from:
             self.results.append((now / NANOSECONDS, (now - stamp) / 1e6, message))
-
-    def _report(self, message: DiagnosticArray) -> None:
-        self.said |= {s.name.split(": ")[-1]: {entry.key: entry.value for entry in s.values} for s in message.status}
 
 
 def _listen(recording: Recording, feed: Feed, seconds: float, process: Popen) -> dict[str, Any]:
@@ -113,7 +110,8 @@ def _listen(recording: Recording, feed: Feed, seconds: float, process: Popen) ->
         publishers = {
             topic: node.create_publisher(message_class(recording.bag.types[topic]), topic, 10) for topic in topics.values()
         }
-        await_node(node, executor, publishers, process)
+        inputs = [(publisher, 1) for publisher in publishers.values()]
+        await_listeners(executor, inputs, listener.reports, {RESULTS: 1, MARKERS: 1}, process)
         frames, began, cpu = 0, 0.0, 0.0
         with progress("feeding the node") as report:
             for at, name, data in _due(_schedule(feed, SETTLE + seconds), executor):
@@ -137,9 +135,10 @@ def _figures(listener: Listener, frames: int, cores: float) -> dict[str, Any]:
     for message in messages:
         for entry in message.latencies:
             split.setdefault(entry.stage, []).append(entry.duration)
-    stages = {f"{stage} ({name})": _said(listener.said.get(name, {}), stage) for name in RATES for stage in BEFORE}
+    said = listener.reports.values
+    stages = {f"{stage} ({name})": _said(said.get(name, {}), stage) for name in RATES for stage in BEFORE}
     stages |= {stage: percentiles(durations) for stage, durations in split.items() if stage != "total"}
-    stages |= {stage: _said(listener.said.get("perception", {}), stage) for stage in AFTER}
+    stages |= {stage: _said(said.get("perception", {}), stage) for stage in AFTER}
     stages["stamp to subscriber"] = percentiles(latencies)
     outside = [stages[f"{stage} ({CAMERA})"]["p50"] for stage in BEFORE] + [stages[stage]["p50"] for stage in OUTSIDE]
     return {

@@ -92,7 +92,7 @@ def _replayed(recording: Recording, process: Process, recorder: Process | None, 
             nonlocal shown
             if time.monotonic() - shown > TABLE_PERIOD:
                 shown = time.monotonic()
-                live.update(live_table(next(reversed(heard.results.values()), None), heard.diagnostics), refresh=True)
+                live.update(live_table(next(reversed(heard.results.values()), None), heard.reports.values), refresh=True)
 
         return replay(recording, process, look, seconds, recorder)
 

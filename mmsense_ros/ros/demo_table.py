@@ -39,7 +39,7 @@ def live_table(sensing: Sensing | None, diagnostics: Mapping[str, Mapping[str, s
     for person in sensing.people[:ROWS]:
         x, y, _ = person.position
         things.add_row(f"person, {person.activity}", f"{x:5.1f} {y:5.1f}", "", f"{person.score:.0%}")
-    inference = diagnostics.get("sense: perception", {})
+    inference = diagnostics.get("perception", {})
     keys = ("rate [Hz]", "total p50 [ms]", "total p95 [ms]", "dropped: overload")
     foot = "   ".join(f"{key} {inference[key]}" for key in keys if key in inference)
     return Group(head, things, Text(f"{sensing.engine} {sensing.precision}   {foot}", style="dim"))

@@ -255,6 +255,7 @@ class Sense(LifecycleNode):
             engine = self._perception.engine
             about = {"engine": engine.name, "precision": engine.precision, "why this engine": engine.reason}
             about |= {f"reset: {reason}": str(count) for reason, count in self._synchronizer.resets.items()}
+            about |= {f"listeners: {topic}": str(count) for topic, count in self._outputs.listeners().items()}
             overwritten = self._worker.overwritten - self._overwritten
             statuses.append(self._ledger.status(overwritten, about, time.monotonic()))
         name = self.get_fully_qualified_name().lstrip("/").replace("/", ".")

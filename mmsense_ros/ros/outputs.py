@@ -62,6 +62,10 @@ class Outputs:
         self._picture.show(snapshot, sensing, calibration)
         return stages
 
+    def listeners(self) -> dict[str, int]:
+        """How many subscribe to each topic, by its full name: as this side of DDS has it, which is whom a message would reach."""
+        return {publisher.topic_name: publisher.get_subscription_count() for publisher in self._publishers.values()}
+
     def destroy(self) -> None:
         """Take the topics back."""
         for publisher in self._publishers.values():

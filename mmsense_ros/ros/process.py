@@ -12,13 +12,15 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 
 from mmsense_ros.engine import EngineOptions
 from mmsense_ros.ros.parameters import ENGINE_OPTIONS
 
-RESULTS = "/sense/sensing"
+RESULTS, MARKERS = "/sense/sensing", "/sense/markers"
 NODE = (sys.executable, "-m", "mmsense_ros.ros.node")
 RECORDER = (sys.executable, "-m", "mmsense_ros.ros.recorder")
 START_LIMIT, END_LIMIT = 90.0, 15.0  #: [s] for the node to become active, and to end
@@ -84,18 +86,41 @@ def alone() -> None:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 
 
-def await_node(node: Node, executor: SingleThreadedExecutor, topics: Mapping[str, Any], *processes: Process) -> None:
-    """Until each process, of which the first is the node, hears all of `topics` (name -> publisher), and the others RESULTS too, which
-    the node offers and `node` hears. Raises NodeFailed."""
-    limit, heard = time.monotonic() + START_LIMIT, len(processes)
-    while not (
-        all(publisher.get_subscription_count() >= heard for publisher in topics.values())
-        and node.count_publishers(RESULTS)
-        and node.count_subscribers(RESULTS) >= heard
-    ):
+class Reports:
+    """What the node says on /diagnostics, as `node` hears it."""
+
+    def __init__(self, node: Node) -> None:
+        self.values: dict[str, dict[str, str]] = {}  #: the latest of each status
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._take, 10)
+
+    def listeners(self, topic: str) -> int:
+        """How many the node knows that a message on its `topic` would reach."""
+        return int(self.values.get("perception", {}).get(f"listeners: {topic}", 0))
+
+    def _take(self, message: DiagnosticArray) -> None:
+        self.values |= {s.name.split(": ", 1)[-1]: {entry.key: entry.value for entry in s.values} for s in message.status}
+
+
+def await_listeners(
+    executor: SingleThreadedExecutor,
+    inputs: Iterable[tuple[Publisher, int]],
+    reports: Reports,
+    outputs: Mapping[str, int],
+    *processes: Process,
+) -> None:
+    """Until each publisher of `inputs` and each topic of the node's `outputs` has as many listeners as is said with it.
+
+    Who publishes must know of them: another process may find a subscription long before, and what is published meanwhile is lost.
+    Raises NodeFailed.
+    """
+    limit = time.monotonic() + START_LIMIT
+    while missing := [
+        *(publisher.topic_name for publisher, count in inputs if publisher.get_subscription_count() < count),
+        *(topic for topic, count in outputs.items() if reports.listeners(topic) < count),
+    ]:
         check_alive(*processes)
         if time.monotonic() > limit:
-            raise NodeFailed(f"the node did not listen to {', '.join(topics)} within {START_LIMIT:.0f} s")
+            raise NodeFailed(f"not all who should listen to {', '.join(missing)} did within {START_LIMIT:.0f} s")
         spin_for(0.1, executor)
 
 

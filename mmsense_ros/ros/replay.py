@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 
 from mmsense_ros.data.recording import Recording
-from mmsense_ros.data.topics import ANSWERED, INPUTS, TRUTHS
+from mmsense_ros.data.topics import ANSWERED, INPUTS, TF_STATIC, TRUTHS
 from mmsense_ros.messages.sensing import sensing_of
 from mmsense_ros.ros.player import Player
-from mmsense_ros.ros.process import RESULTS, Process, await_node, check_alive, spin_for
+from mmsense_ros.ros.process import MARKERS, RESULTS, Process, Reports, await_listeners, check_alive, spin_for
 from mmsense_ros.ros.program import participant
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.sensing import Sensing
 from mmsense_ros.snapshot import CAMERA
 
 LAST_WORDS = 1.5  #: [s] after the last message, for the last results and a last /diagnostics
+ANSWERS = (RESULTS, "/sense/beam", MARKERS)  #: that are recorded of a replay
 FOR_THE_NODE = ("camera_info", "instruction", "tf_static")  #: inputs that it reads beside its sensors
 
 
@@ -29,23 +29,19 @@ FOR_THE_NODE = ("camera_info", "instruction", "tf_static")  #: inputs that it re
 class Heard:
     """What came back from the node."""
 
+    reports: Reports
     results: dict[int, Sensing] = field(default_factory=dict)  #: by stamp [ns]
-    diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)  #: status name -> values
     sent: int = 0  #: camera frames
 
     @property
     def snapshots(self) -> int:
         """How many the node made, as it last said."""
-        return int(self.diagnostics.get("sense: perception", {}).get("snapshots", len(self.results)))
+        return int(self.reports.values.get("perception", {}).get("snapshots", len(self.results)))
 
     def sensing(self, message: Any) -> None:
         """A SensingResult."""
         result = sensing_of(message)
         self.results[result.stamp] = result
-
-    def report(self, message: DiagnosticArray) -> None:
-        """A report of the node's."""
-        self.diagnostics.update({s.name: {entry.key: entry.value for entry in s.values} for s in message.status})
 
 
 def replay(
@@ -59,15 +55,21 @@ def replay(
 
     `look` is called after each message. If there is a `recorder`, the truth is played for it, and /clock. Raises NodeFailed.
     """
-    heard, topics = Heard(), _topics(recording, truth=recorder is not None)
+    topics = _topics(recording, truth=recorder is not None)
     processes = (process, recorder) if recorder else (process,)
     with participant(lambda: Node("mmsense_replay")) as (node, executor):
+        heard = Heard(Reports(node))
         node.create_subscription(message_class("mmsense_ros/msg/SensingResult"), RESULTS, heard.sensing, 100)
-        node.create_subscription(DiagnosticArray, "/diagnostics", heard.report, 10)
         others = set(recording.bag.types) - topics.keys()
         with closing(Player(node, recording.bag.path, leave_out=others, clock=recorder is not None, rename=topics)) as player:
-            sensors = set(recording.topics.values()) & topics.keys()
-            await_node(node, executor, {topics[topic]: player.publishers[topic] for topic in sensors}, *processes)
+            truths, recorders = {recording.inputs.get(name) for name in TRUTHS}, len(processes) - 1
+            inputs = [
+                (publisher, recorders + (topic not in truths))
+                for topic, publisher in player.publishers.items()
+                if publisher.topic_name != TF_STATIC  # both are given the calibration instead
+            ]
+            outputs = dict.fromkeys(ANSWERS, recorders) | {RESULTS: 1 + recorders}
+            await_listeners(executor, inputs, heard.reports, outputs, *processes)
             for entry in player.play(seconds, lambda left: executor.spin_once(timeout_sec=left)):
                 heard.sent += entry.topic == recording.topics.get(CAMERA)
                 check_alive(*processes)
@@ -85,9 +87,7 @@ def write_calibration(recording: Recording, folder: Path) -> Path:
 
 def recorded(recording: Recording) -> list[str]:
     """What a recorder finds of a replay."""
-    return sorted(
-        {*_topics(recording, truth=True).values(), RESULTS, "/sense/beam", "/sense/markers", ANSWERED, "/diagnostics"}
-    )
+    return sorted({*_topics(recording, truth=True).values(), *ANSWERS, ANSWERED, "/diagnostics"})
 
 
 def _topics(recording: Recording, truth: bool) -> Mapping[str, str]:
