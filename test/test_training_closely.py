@@ -34,6 +34,11 @@ def sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sampler:
     return made
 
 
+def both(sampler: Sampler) -> dict[str, Sampler]:
+    """It is learned from and judged by the same streets here."""
+    return {"train": sampler, "validation": sampler}
+
+
 def test_people_in_a_mirror_are_those_of_a_mirrored_street() -> None:
     torch.manual_seed(0)
     channels, grid = FINE_CHANNELS + SLOTS * TRACE_CHANNELS, (1, *CELLS)
@@ -64,11 +69,11 @@ def test_people_in_a_mirror_are_those_of_a_mirrored_street() -> None:
 
 def test_only_people_in_sight_are_learned_from(sampler: Sampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learned: list[Seen] = []
-    monkeypatch.setattr(closely, "_learn", lambda closer, seen, recipe: learned.append(seen))
-    look_closer(small(closer=False), TASKS, sampler, sampler.recipe, tmp_path)
+    monkeypatch.setattr(closely, "_learn", lambda closer, seen, recipe: learned.append(seen) or ())
+    look_closer(small(closer=False), TASKS, both(sampler), sampler.recipe, tmp_path)
     sampler.data.people[5:9, 0, PERSON_SEEN] = 0
     model = small(closer=False)
-    look_closer(model, TASKS, sampler, sampler.recipe, tmp_path)
+    look_closer(model, TASKS, both(sampler), sampler.recipe, tmp_path)
     assert [len(seen) for seen in learned] == [2 * 24, 2 * 20], "once plain, once augmented"
     assert learned[0].views.places.dtype == torch.float16 and learned[0].views.places.shape[2:] == VIEW
     assert model.closer is not None and model.config.closer
@@ -77,11 +82,11 @@ def test_only_people_in_sight_are_learned_from(sampler: Sampler, tmp_path: Path,
 def test_where_nobody_is_nothing_is_learned(sampler: Sampler, tmp_path: Path) -> None:
     sampler.data.people[..., PERSON_SEEN] = 0
     model = small(closer=False)
-    look_closer(model, TASKS, sampler, sampler.recipe, tmp_path)
+    look_closer(model, TASKS, both(sampler), sampler.recipe, tmp_path)
     torch.manual_seed(sampler.recipe.seed)
     untrained = Closer(SLOTS, 4).state_dict()
     assert all(torch.equal(value, untrained[name]) for name, value in model.closer.state_dict().items())
-    assert not list(tmp_path.glob("people-*"))
+    assert not (tmp_path / "people").exists() and not (tmp_path / "closer.csv").exists()
 
 
 def test_a_frozen_look_stays_as_it_was_where_training_began(sampler: Sampler, tmp_path: Path) -> None:
@@ -92,7 +97,7 @@ def test_a_frozen_look_stays_as_it_was_where_training_began(sampler: Sampler, tm
     def look(start: str, *freeze: str) -> dict[str, torch.Tensor]:
         model = small(closer=False)
         recipe = replace(sampler.recipe, start=str(tmp_path / f"{start}.safetensors"), freeze=freeze)
-        look_closer(model, TASKS, sampler, recipe, tmp_path)
+        look_closer(model, TASKS, both(sampler), recipe, tmp_path)
         return model.closer.state_dict()
 
     def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -106,5 +111,5 @@ def test_a_frozen_look_stays_as_it_was_where_training_began(sampler: Sampler, tm
 def test_a_model_that_finds_nobody_gets_no_closer_look(sampler: Sampler, tmp_path: Path) -> None:
     alone = tuple(task for task in TASKS if task.name == "activity")
     model = small(closer=False)
-    look_closer(model, alone, sampler, sampler.recipe, tmp_path)
+    look_closer(model, alone, both(sampler), sampler.recipe, tmp_path)
     assert model.closer is None and not model.config.closer

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from small_streets import stand_in, write_recipe
 
 from mmsense_ros.errors import ConfigError
+from mmsense_ros.training import closely
 from mmsense_ros.training import train as training
 from mmsense_ros.training.learner import Learner
 from mmsense_ros.training.train import train
@@ -64,6 +65,30 @@ def test_a_run_interrupted_after_its_last_round_goes_on(tmp_path: Path, monkeypa
     train(recipe, out, export=False)
     assert [line["round"] for line in log_of(out)] == ["1", "2"]
     assert (out / "model.safetensors").is_file() and not (out / "checkpoint.pt").exists()
+
+
+def test_a_look_that_was_killed_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, real = write_recipe(tmp_path, ("layers: 2}", "layers: 2, closer: true}")), closely.log
+    train(recipe, tmp_path / "whole", export=False)
+
+    def killed(rows: list, *words: object) -> None:
+        real(rows, *words)
+        if len(rows) == 2:
+            raise RuntimeError("power cut")
+
+    out = tmp_path / "resumed"
+    monkeypatch.setattr(closely, "log", killed)
+    monkeypatch.setattr(closely.shutil, "rmtree", lambda *_, **__: None)  # nothing is tidied up in a power cut
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(recipe, out, export=False)
+    monkeypatch.undo()
+    stand_in(monkeypatch)
+    (out / "people" / "train.f16").write_bytes(b"half a file")
+    train(recipe, out, export=False)
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert any(name.startswith("closer.") for name in whole) and all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert (out / "closer.csv").read_text() == (tmp_path / "whole" / "closer.csv").read_text()
+    assert not (out / "people").exists()
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def streets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return stand_in(monkeypatch)
 
 
-def log_of(out: Path) -> list[dict[str, str]]:
-    with (out / "log.csv").open() as file:
+def log_of(out: Path, name: str = "log") -> list[dict[str, str]]:
+    with (out / f"{name}.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -95,7 +95,12 @@ def test_a_closer_look_is_learned_last(tmp_path: Path, monkeypatch: pytest.Monke
     assert json.loads((tmp_path / "with" / "figures.json").read_text())["activity_acc"] == 1.0, (
         "all that people do there is run"
     )
-    assert not [path.name for path in (tmp_path / "with").iterdir() if path.name.startswith("people-")]
+    log = log_of(tmp_path / "with", "closer")
+    assert len(log) == 23 and log[-1]["epoch"] == "60", "a step is 128 people, an epoch twice 24"
+    assert float(log[-1]["loss"]) < float(log[0]["loss"]) and float(log[-1]["validation_acc"]) == 1.0
+    events = b"".join(path.read_bytes() for path in (tmp_path / "with" / "tensorboard").glob("events.*"))
+    assert events.count(b"closer/validation_acc") == len(log) and events.count(b"round/dba") == 1
+    assert not (tmp_path / "with" / "people").exists()
     start = "rounds: 1\n", f"rounds: 1\nstart: {tmp_path / 'with' / 'model.safetensors'}\nlearning_rate: 0.0\n"
     recipe = write_recipe(tmp_path, brief, closer)
     recipe.write_text(recipe.read_text().replace(*start))

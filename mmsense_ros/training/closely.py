@@ -7,13 +7,14 @@ learns, holds the same few of them again and again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +26,7 @@ from mmsense_ros.progress import progress
 from mmsense_ros.tasks import Task
 from mmsense_ros.training.dataset import Sampler
 from mmsense_ros.training.learner import CLIP, schedule, start_from
+from mmsense_ros.training.log import log
 from mmsense_ros.training.muon import Muon
 from mmsense_ros.training.precision import has_bf16
 from mmsense_ros.training.recipe import Recipe
@@ -57,12 +59,20 @@ class Seen:
         return some, self.kind[rows]
 
 
-def look_closer(model: MMSense, tasks: tuple[Task, ...], sampler: Sampler, recipe: Recipe, out: Path) -> None:
-    """Gives `model` a closer look, learned from the streets of `sampler`; all else in it stays as it is. A model that does not find people
-    or tell what they do gets none.
+def look_closer(
+    model: MMSense,
+    tasks: tuple[Task, ...],
+    samplers: Mapping[str, Sampler],
+    recipe: Recipe,
+    out: Path,
+    loggers: Iterable[Logger] = (),
+) -> None:
+    """Gives `model` a closer look, learned from the streets of `samplers` train; all else in it stays as it is. A model that does not find
+    people or tell what they do gets none.
 
     It begins with that of the recipe's `start`, if that has one, and stays as it was there if the recipe's `freeze` names `closer`. What it
-    learns from lies in `out` meanwhile, 36 kB a view.
+    learns from lies in `out`/people meanwhile, 36 kB a view. Leaves `out`/closer.csv and tells `loggers`: an epoch's mean loss, and how
+    often it is right about what people do in the streets of validation.
     """
     labels = {task.name: task.labels for task in tasks}
     if not {"people", "activity"} <= set(labels):
@@ -77,18 +87,26 @@ def look_closer(model: MMSense, tasks: tuple[Task, ...], sampler: Sampler, recip
         if "closer" in recipe.freeze and not any(name.startswith("closer.") for name in fresh):
             return
     model.eval()
-    with TemporaryDirectory(dir=out, prefix="people-") as folder:
-        seen = _gather(_everybody(model, sampler, recipe.seed), Path(folder) / "places.f16")
-        if len(seen):
-            _learn(model.closer, seen, recipe)
+    folder = out / "people"
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir()
+    try:
+        seen = _gather(_everybody(model, samplers["train"], recipe.seed, DRAWS), folder / "train.f16")
+        judged = _gather(_everybody(model, samplers["validation"], recipe.seed), folder / "validation.f16")
+        rows: list[dict[str, float]] = []
+        for epoch, loss in _learn(model.closer, seen, recipe) if len(seen) else ():
+            rows.append({"epoch": epoch, "loss": loss, "validation_acc": _right(model.closer, judged)})
+            log(rows, out / "closer.csv", loggers, "closer", epoch)
+    finally:
+        shutil.rmtree(folder)
 
 
 @torch.no_grad()
-def _everybody(model: MMSense, sampler: Sampler, seed: int) -> Iterator[tuple[Views, Tensor]]:
-    """Views of the people in sight and what they do, street by street."""
+def _everybody(model: MMSense, sampler: Sampler, seed: int, draws: int = 0) -> Iterator[tuple[Views, Tensor]]:
+    """Views of the people in sight and what they do, street by street: once as they are, and `draws` times augmented."""
     given: list[Found] = []
     hook = model.closer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-    streets = [(draw, number) for draw in range(1 + DRAWS) for number in np.unique(sampler.data.street)]
+    streets = [(draw, number) for draw in range(1 + draws) for number in np.unique(sampler.data.street)]
     with hook, progress("look at people") as show:
         for done, (draw, number) in enumerate(streets, 1):
             rng = np.random.default_rng((seed, draw, int(number))) if draw else None
@@ -121,20 +139,35 @@ def _gather(parts: Iterable[tuple[Views, Tensor]], path: Path) -> Seen:
     return Seen(Views(places, torch.cat(inside), torch.cat(times), torch.cat(told)), kind)
 
 
-def _learn(closer: Closer, seen: Seen, recipe: Recipe) -> None:
-    """Cross-entropy of what they do, from people in an order that follows from the seed."""
+def _learn(closer: Closer, seen: Seen, recipe: Recipe) -> Iterator[tuple[int, float]]:
+    """Cross-entropy of what they do, from people in an order that follows from the seed; after each epoch its number and the mean since
+    the last. Of so few people that a step is longer than an epoch, not all epochs are told."""
     layers = [layer.weight for layer in closer.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
     others = [value for name, value in closer.named_parameters() if name.endswith("bias")]
     optimizer = Muon(layers, others, RATE, recipe.weight_decay, betas=(0.9, 0.98))
     chance = torch.Generator().manual_seed(recipe.seed)
     order = torch.cat([torch.randperm(len(seen), generator=chance) for _ in range(EPOCHS)]).split(PEOPLE)
+    losses: list[float] = []
     with progress("look closer") as show:
         for step, rows in enumerate(order):
             for group in optimizer.param_groups:
                 group["lr"] = RATE * schedule(step / len(order), WARMUP)
             some, kind = seen.of(rows, torch.rand(len(rows), generator=chance) < recipe.mirror)
             optimizer.zero_grad()
-            F.cross_entropy(closer.of(some), kind).backward()
+            loss = F.cross_entropy(closer.of(some), kind)
+            loss.backward()
             nn.utils.clip_grad_norm_(closer.parameters(), CLIP)
             optimizer.step()
             show(step + 1, len(order))
+            losses.append(loss.item())
+            if (epoch := EPOCHS * (step + 1) // len(order)) > EPOCHS * step // len(order):
+                yield epoch, float(np.mean(losses))
+                losses.clear()
+
+
+@torch.no_grad()
+def _right(closer: Closer, seen: Seen) -> float:
+    """Share of the people about whom it is right; NaN if there are none."""
+    parts = (seen.of(rows, torch.zeros(len(rows), dtype=torch.bool)) for rows in torch.arange(len(seen)).split(PEOPLE))
+    right = [closer.of(some).argmax(1) == kind for some, kind in parts]
+    return float(torch.cat(right).float().mean()) if right else float("nan")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import math
@@ -35,6 +34,7 @@ from mmsense_ros.training.calibrate import calibrate
 from mmsense_ros.training.closely import look_closer
 from mmsense_ros.training.dataset import Batch, Sampler
 from mmsense_ros.training.learner import LOG_EVERY, Learner
+from mmsense_ros.training.log import log
 from mmsense_ros.training.precision import has_bf16
 from mmsense_ros.training.prepare import prepare, prepared_folders
 from mmsense_ros.training.recipe import Recipe, load_recipe
@@ -49,7 +49,7 @@ PATIENCE = timedelta(hours=6)  #: the other ranks wait so long for rank 0 to sim
 def train(config_path: Path, out: Path, export: bool = True) -> ModelCard:
     """Trains the recipe `config_path` into the folder `out`, or goes on where a run there was interrupted.
 
-    Leaves model.safetensors, log.csv (a line a round), tensorboard/ and, with `export`, figures.json (streets of unseen seeds) and
+    Leaves model.safetensors, log.csv (a line a round), closer.csv (a line an epoch of the closer look), tensorboard/ and, with `export`, figures.json (streets of unseen seeds) and
     mmsense.onnx with mmsense.json. Under torchrun every process calls this: they learn together, and rank 0 alone prepares and writes; `out` and
     the cache must then be seen by all nodes. Raises ConfigError.
     """
@@ -66,7 +66,9 @@ def train(config_path: Path, out: Path, export: bool = True) -> ModelCard:
         torch.set_num_threads(torch.get_num_threads() * trainer.num_devices)  # the other ranks only wait from now on
         model = learner.take(rounds.weights)
         if recipe.model.get("closer"):
-            look_closer(model, tasks, streets.samplers["train"], recipe, out)
+            look_closer(model, tasks, streets.samplers, recipe, out, trainer.loggers)
+            for logger in trainer.loggers:  # once more: it was when all else had learned
+                logger.finalize("success")
         card = calibrate(answers(model, streets.samplers["calibration"]), card, recipe.coverage)
         if export:
             result = figures(answers(model, streets.samplers["test"]), card.object_threshold, card.person_threshold)
@@ -231,7 +233,8 @@ class Rounds(lightning.Callback):
             self.best, self.stale = score, 0
             self.weights = {name: value.clone() for name, value in learner.average.items()}
         trainer.save_checkpoint(self.checkpoint)
-        self._write(trainer)
+        if trainer.is_global_zero:
+            log(self.history, self.out / "log.csv", trainer.loggers, "round", trainer.global_step)
         trainer.should_stop = self._over()
 
     def _look(self, trainer: lightning.Trainer) -> None:
@@ -241,17 +244,6 @@ class Rounds(lightning.Callback):
 
     def _over(self) -> bool:
         return self.stale >= self.recipe.patience or self.elapsed > 60 * self.recipe.minutes
-
-    @lightning.pytorch.utilities.rank_zero_only
-    def _write(self, trainer: lightning.Trainer) -> None:
-        """The whole log, so that rounds of a run killed before its checkpoint do not stand in it twice."""
-        with (self.out / "log.csv").open("w", newline="") as file:
-            columns = dict.fromkeys(name for row in self.history for name in row)  # a resumed run may know more figures
-            writer = csv.DictWriter(file, list(columns))
-            writer.writeheader()
-            writer.writerows({name: f"{value:.5g}" for name, value in row.items()} for row in self.history)
-        for logger in trainer.loggers:
-            logger.log_metrics({f"round/{name}": value for name, value in self.history[-1].items()}, trainer.global_step)
 
 
 def worth(result: dict[str, float]) -> float:
