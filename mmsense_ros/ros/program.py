@@ -28,14 +28,17 @@ def run(parser: ArgumentParser, work: Callable[[Namespace], None], arguments: Se
     words = sys.argv if arguments is None else [sys.argv[0], *arguments]
     options = parser.parse_args(remove_ros_args(words)[1:])
     use_profile()
+    rclpy.init(args=words)
     try:
-        rclpy.init(args=words)
         work(options)
     except MMSenseError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:  # RCLError and InvalidHandle of rclpy, among others
+        if rclpy.ok():
+            raise  # else the signal came within a callback: it takes the context away from under whatever runs
     finally:
         rclpy.try_shutdown()
     return 0
