@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -28,29 +30,40 @@ pytest.importorskip("mmsense_ros.msg", reason="needs the installed package with 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 
 HERE = Path(__file__).parent
-#: The demo around another node than the real one: `NODE BAG SECONDS OUT [record]`.
+#: The demo around another node than the real one: `NODE OPTION...`.
 AROUND = """
 import sys
-from pathlib import Path
+from mmsense_ros import cli
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.ros import demo, process
 process.NODE = eval(sys.argv[1])
 demo.ModelCard.load = lambda _: ModelCard()
-sys.exit(demo.run(Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4]), record="record" in sys.argv))
+sys.exit(cli.main(["demo", *sys.argv[2:]]))
 """
 PARROT = (sys.executable, str(HERE / "parrot_node.py"), "0")
 
 
-def start(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess:
+def start(environment: dict[str, str], *words: str) -> subprocess.Popen:
     paths = os.pathsep.join(filter(None, (str(HERE), environment.get("PYTHONPATH"))))
     environment = environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.Popen([sys.executable, *words], env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def demo(
-    environment: dict[str, str], bag: Path, out: Path, node: tuple[str, ...] = PARROT, *words: str
-) -> subprocess.CompletedProcess:
-    return start(environment, "-c", AROUND, repr(node), str(bag), "3", str(out), *words)
+def end(process: subprocess.Popen) -> tuple[int, str]:
+    """Its exit code and what it said."""
+    try:
+        _, said = process.communicate(timeout=110)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+def demo(environment: dict[str, str], bag: Path, out: Path, node: tuple[str, ...] = PARROT, *words: str) -> subprocess.Popen:
+    return start(environment, "-c", AROUND, repr(node), *options(bag, out), *words)
+
+
+def options(bag: Path, out: Path) -> tuple[str, ...]:
+    return "--bag", str(bag), "--seconds", "3", "--out", str(out)
 
 
 def check(out: Path) -> dict:
@@ -69,10 +82,10 @@ def check(out: Path) -> dict:
 
 def test_what_comes_back_is_scored_drawn_and_recorded(ros_environment, tmp_path: Path, monkeypatch):
     bag, out = write_bag(tmp_path / "bag", best=(20,) * 30), tmp_path / "out"
-    done = demo(ros_environment, bag, out, PARROT, "record")
-    assert done.returncode == 0, done.stderr
+    code, said = end(demo(ros_environment, bag, out, PARROT, "--record"))
+    assert code == 0, said
     assert check(out)["engine"] == {"name": "parrot", "precision": "fp32"}
-    assert "predict the beam for the red car" in done.stderr  # the live table; the instruction went to the node and back
+    assert "predict the beam for the red car" in said  # the live table; the instruction went to the node and back
     check_recording(out, bag, monkeypatch)
 
 
@@ -99,23 +112,38 @@ def check_recording(out: Path, bag: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_node_that_ends_too_early_is_reported_with_its_log(ros_environment, tmp_path: Path):
     bag = write_bag(tmp_path / "bag", best=(20,) * 10)
-    done = demo(ros_environment, bag, tmp_path / "out", (sys.executable, "-c", "import sys; print('out of luck'); sys.exit(3)"))
-    assert done.returncode == 1
-    assert "exit code 3" in done.stderr and "out of luck" in done.stderr
+    node = sys.executable, "-c", "import sys; print('out of luck'); sys.exit(3)"
+    code, said = end(demo(ros_environment, bag, tmp_path / "out", node))
+    assert code == 1
+    assert "exit code 3" in said and "out of luck" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_ends_with_its_processes(ros_environment, tmp_path: Path, number):
+    bag, out = write_bag(tmp_path / "bag", best=(20,) * 30), tmp_path / "out"
+    process, log = demo(ros_environment, bag, out, PARROT, "--record"), out / "node.log"
+    while not (log.exists() and "engine parrot" in log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.1)
+    time.sleep(2.5)  # in the middle of the replay, but it may come at any time
+    process.send_signal(number)
+    code, said = end(process)
+    assert code == 130 and said.splitlines()[-1] == "mmsense demo: interrupted" and "Traceback" not in said, said
+    assert "torch imported" in log.read_text()  # the last that the parrot's process says
+    assert "recorded " in (out / "recorder.log").read_text() and not (out / "summary.json").exists()
 
 
 @pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="needs the model that is shipped")
 def test_the_shipped_model_from_the_command_line(ros_environment, tmp_path: Path):
     bag, out = write_bag(tmp_path / "bag", best=(20,) * 30), tmp_path / "out"
-    words = ("-m", "mmsense_ros.cli", "demo", "--bag", str(bag), "--seconds", "3", "--out", str(out))
-    done = start(ros_environment, *words)
-    assert done.returncode == 0, done.stderr
+    code, said = end(start(ros_environment, "-m", "mmsense_ros.cli", "demo", *options(bag, out)))
+    assert code == 0, said
     assert check(out)["engine"]["name"] in ("openvino", "onnxruntime")
 
 
 @pytest.mark.skipif(not SHIPPED_MODEL.is_file(), reason="needs the model that is shipped")
 def test_a_bag_without_a_sensor_is_refused(ros_environment, tmp_path: Path):
     bag = write_bag(tmp_path / "bag", best=(20,), leave_out=("/lidar/points",))
-    done = start(ros_environment, "-m", "mmsense_ros.cli", "demo", "--bag", str(bag), "--out", str(tmp_path / "out"))
-    assert done.returncode == 2
-    assert "/lidar/points" in done.stderr and str(bag) in done.stderr
+    code, said = end(start(ros_environment, "-m", "mmsense_ros.cli", "demo", *options(bag, tmp_path / "out")))
+    assert code == 2
+    assert "/lidar/points" in said and str(bag) in said

@@ -85,8 +85,10 @@ def _simulated(out: Path, seconds: float) -> Path:
 
 def _replayed(recording: Recording, process: Process, recorder: Process | None, seconds: float, console: Console) -> Heard:
     """What the node answers, shown while it comes."""
-    with Live(live_table(None, {}), console=console, auto_refresh=False) as live:
-        shown = 0.0
+    with ExitStack() as stack:
+        if not console.is_terminal:  # there Live ends its last line itself
+            stack.callback(console.line)
+        live, shown = stack.enter_context(Live(live_table(None, {}), console=console, auto_refresh=False)), 0.0
 
         def look(heard: Heard) -> None:
             nonlocal shown

@@ -30,18 +30,29 @@ def run(parser: ArgumentParser, work: Callable[[Namespace], None], arguments: Se
     use_profile()
     rclpy.init(args=words)
     try:
-        work(options)
+        with heeding_signals():
+            work(options)
     except MMSenseError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         pass
-    except RuntimeError:  # RCLError and InvalidHandle of rclpy, among others
-        if rclpy.ok():
-            raise  # else the signal came within a callback: it takes the context away from under whatever runs
     finally:
         rclpy.try_shutdown()
     return 0
+
+
+@contextmanager
+def heeding_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM are a KeyboardInterrupt within: ROS has them end its context, under whatever runs just then."""
+    try:
+        yield
+    except ExternalShutdownException:
+        raise KeyboardInterrupt from None
+    except RuntimeError:  # RCLError and InvalidHandle of rclpy, among others
+        if rclpy.ok():
+            raise
+        raise KeyboardInterrupt from None
 
 
 @contextmanager
@@ -57,7 +68,7 @@ def undisturbed(close: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def participant(make: Callable[[], AnyNode]) -> Iterator[tuple[AnyNode, SingleThreadedExecutor]]:
-    """The node that `make` makes, and what serves its callbacks, in a program that only for a while takes part."""
+    """The node that `make` makes, and what serves its callbacks, in a program that only for a while takes part; heeds signals."""
     use_profile()
     rclpy.init(args=[])
     executor = SingleThreadedExecutor()
@@ -65,7 +76,8 @@ def participant(make: Callable[[], AnyNode]) -> Iterator[tuple[AnyNode, SingleTh
         node = make()
         executor.add_node(node)
         try:
-            yield node, executor
+            with heeding_signals():
+                yield node, executor
         finally:
             executor.shutdown()
             node.destroy_node()

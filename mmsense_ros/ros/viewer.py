@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data
 
@@ -21,7 +21,7 @@ from mmsense_ros.pairing import snapshot_of
 from mmsense_ros.ros.extrinsics import Extrinsics
 from mmsense_ros.ros.parameters import SOURCES, SensorSettings
 from mmsense_ros.ros.picture import CAMERA_INFO
-from mmsense_ros.ros.program import participant
+from mmsense_ros.ros.program import heeding_signals, participant
 from mmsense_ros.ros.subscriptions import SensorTopic
 from mmsense_ros.ros.types import message_class
 from mmsense_ros.sensing import Sensing
@@ -119,11 +119,9 @@ def run(
         make = partial(Viewer, scene, str(calibration or ""), drop, topics or {}, doppler_sign, namespace)
         with participant(make) as (node, executor):
             end = time.monotonic() + seconds
-            try:
+            with suppress(KeyboardInterrupt), heeding_signals():
                 while (left := end - time.monotonic()) > 0:
                     executor.spin_once(timeout_sec=min(left, 1.0))
-            except (KeyboardInterrupt, ExternalShutdownException):
-                pass
             if not scene.frames:
                 place = node.resolve_topic_name(RESULTS)
                 raise MMSenseError(f"nothing came on {place}; start the node, or see ROS_DOMAIN_ID and --namespace")
