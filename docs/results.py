@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from results_bench import ABLATIONS, FULL, NEAR, RUNS, SEEDS, SHIPPED, Bench, Figures, kept, part
+from results_bench import ABLATIONS, FULL, NEAR, RUNS, SEEDS, SHIPPED, Bench, Figures, kept, mark, part
 from results_losses import COLUMNS as LOST
 from results_losses import confusions
 from results_losses import losses as lost
@@ -192,7 +192,8 @@ def fewshot(bench: Bench) -> str:
         rows["no adaptation"] += bench.score(start, f"layout_{seed}", lambda last=last: [last])
         for words, count, known in zip(list(rows)[1:], (*LABELLED, LABELLED[-1]), (learned, learned, learned, ADAPTATION)):
             first = part(street, np.arange(LABELLED[-1] - count, LABELLED[-1]))
-            name = bench.adapt(f"layout_{seed}_{count if known is learned else 'scratch'}", known, first)
+            run = f"layout_{seed}_{count}_of_{mark(weights)}" if known is learned else f"layout_{seed}_scratch"
+            name = bench.adapt(run, known, first)
             rows[words] += bench.score(name, "test", lambda last=last: [last])
     return markdown("adapted with", rows, TASKS)
 

@@ -117,7 +117,7 @@ class Bench:
             recipe = replace(self.base, modalities=tuple(name for name in card.modalities if name in modalities))
             return [self._scored(model, card, data, recipe) for data in (streets or self.streets)()]
 
-        return kept(self.out / name / sha256_of(weights)[:12] / f"{case}.json", make)
+        return kept(self.out / name / mark(weights) / f"{case}.json", make)
 
     def _scored(self, model: MMSense, card: ModelCard, data: Prepared, recipe: Recipe) -> Figures:
         cells: list[np.ndarray] = []
@@ -218,6 +218,11 @@ def merged(entries: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return entries | {
         name: merged(entries.get(name, {}), value) if isinstance(value, dict) else value for name, value in changes.items()
     }
+
+
+def mark(weights: Path) -> str:
+    """What tells these weights from all others, in a name."""
+    return sha256_of(weights)[:12]
 
 
 def kept(path: Path, make: Callable[[], Kept]) -> Kept:
