@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,18 +33,28 @@ def log_of(out: Path) -> list[dict[str, str]]:
         return [line | dict.fromkeys(("minutes", "step_ms", "waiting")) for line in csv.DictReader(file)]
 
 
-def test_a_killed_run_ends_as_one_never_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def heed_signals() -> Iterator[None]:
+    """Lightning ignores them once it was interrupted."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heed_signals")
+@pytest.mark.parametrize("end", [RuntimeError("power cut"), KeyboardInterrupt()])
+def test_a_killed_run_ends_as_one_never_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: BaseException) -> None:
     recipe = write_recipe(tmp_path, ("rounds: 2", "rounds: 3"))
     train(recipe, tmp_path / "whole", export=False)
     step = Learner.training_step
 
     def killed(self: Learner, batch: object, index: int) -> torch.Tensor:
         if self.global_step == 6:  # of 4 a round: in the middle of the second
-            raise RuntimeError("power cut")
+            raise end
         return step(self, batch, index)
 
     monkeypatch.setattr(Learner, "training_step", killed)
-    with pytest.raises(RuntimeError, match="power cut"):
+    with pytest.raises(type(end), match=str(end)):
         train(recipe, tmp_path / "resumed", export=False)
     monkeypatch.setattr(Learner, "training_step", step)
     train(recipe, tmp_path / "resumed", export=False)

@@ -60,7 +60,12 @@ def train(config_path: Path, out: Path, export: bool = True) -> ModelCard:
     card = ModelCard(modalities=recipe.modalities, horizon=recipe.horizon)
     learner, streets, rounds = Learner(recipe, tasks), Streets(recipe, card, out), Rounds(recipe, out)
     trainer = _trainer(recipe, rounds, out)
-    trainer.fit(learner, streets, ckpt_path=_resumable(rounds.checkpoint, learner))
+    try:
+        trainer.fit(learner, streets, ckpt_path=_resumable(rounds.checkpoint, learner))
+    except SystemExit:  # by which Lightning ends where it was interrupted
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
 
     if trainer.is_global_zero:
         torch.set_num_threads(torch.get_num_threads() * trainer.num_devices)  # the other ranks only wait from now on
