@@ -51,6 +51,7 @@ def test_help_names_every_command(capsys):
         ["evaluate", "bag", "--drop", "sonar"],
         ["evaluate", "b", "--topic", "sonar=/s"],
         ["simulate", "b", "--seconds", "-3"],
+        ["simulate", "b", "--seed", "-3"],
     ],
 )
 def test_wrong_usage_ends_with_2(capsys, arguments):
@@ -58,6 +59,25 @@ def test_wrong_usage_ends_with_2(capsys, arguments):
         cli.main(arguments)
     assert end.value.code == 2
     assert "usage: mmsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["bench", "sync", "--json"], ["engine", "info", "--json"], ["export", "weights"]])
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path, capsys, command):
+    (tmp_path / "file").write_text("kept")
+    for place in (tmp_path / "file" / "figures.json", tmp_path):
+        with pytest.raises(SystemExit) as end:
+            cli.main([*command, str(place)])
+        assert end.value.code == 2 and (tmp_path / "file").read_text() == "kept"
+        assert (
+            f"{tmp_path} cannot be written" in (said := capsys.readouterr().err)
+            or f"{tmp_path / 'file'} cannot be made" in said
+        )
+
+
+def test_a_folder_for_figures_is_made(tmp_path):
+    place = tmp_path / "out" / "today" / "engines.json"
+    assert cli.main(["engine", "info", "--cache", str(tmp_path), "--json", str(place)]) == 0
+    assert json.loads(place.read_text()) == []
 
 
 def test_it_starts_without_the_heavy_libraries():

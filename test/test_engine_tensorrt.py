@@ -207,6 +207,9 @@ def test_fp16_graphs_answer_as_fp32_ones_do(model, tmp_path):
     assert answer.dtype == np.float32
     np.testing.assert_allclose(answer, features @ WEIGHT, atol=0.02)
     assert typed_graph(model, "fp32", tmp_path) == model
+    (tmp_path / "junk.onnx").write_text("no graph at all")
+    with pytest.raises(ModelError, match="junk.onnx is damaged or no ONNX model; export it again"):
+        typed_graph(tmp_path / "junk.onnx", "fp16", tmp_path)
     with pytest.raises(EngineError, match="no graph is made in bf16; use precision fp32, fp16 or int8"):
         typed_graph(model, "bf16", tmp_path)
 
@@ -231,6 +234,8 @@ def test_rtx_engines_are_built_without_a_gpu_for_any(rtx, model, tmp_path, capsy
     assert (entry["made"]["gpu"], entry["made"]["flavour"], entry["made"]["precision"]) == ("any", "rtx", "fp16")
     assert entry["size"] == Path(entry["path"]).stat().st_size > 1000
     assert "fp16" in capsys.readouterr().out
+    assert cli.main(["engine", "build", "--model", str(tmp_path / "gone.onnx")]) == 2
+    assert "gone.onnx does not exist; name an exported .onnx" in capsys.readouterr().err
 
 
 def test_rtx_names_a_damaged_model(rtx, tmp_path):

@@ -10,6 +10,7 @@ from small_model import maps, nothing_remembered, small, told
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmsense_ros.errors import ModelError
 from mmsense_ros.model.attention import SequentialAttention, groups, visible
 from mmsense_ros.model.backbone import Backbone
 from mmsense_ros.model.mmsense import MMSense
@@ -125,3 +126,17 @@ def test_each_instruction_is_answered_as_if_alone(model: MMSense) -> None:
 def test_every_task_has_attention_of_its_own(model: MMSense) -> None:
     weights = [{id(weight) for weight in branch.attention.parameters()} for branch in model.branches.values()]
     assert len(weights) == 7 and len(set.union(*weights)) == sum(map(len, weights))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fault"),
+    [
+        ({"layers": 0}, "0 layers has nothing to attend to; set `layers`"),
+        ({"heads": 3}, "3 heads cannot share 32 channels of attention; change heads or model"),
+        ({"heads": 0}, "0 heads cannot share 32 channels"),
+        ({"model": 2}, "1 heads cannot share 0 channels"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, int], fault: str) -> None:
+    with pytest.raises(ModelError, match=fault):
+        small(**sizes)

@@ -49,6 +49,12 @@ def test_entries_become_their_types(tmp_path: Path) -> None:
         ("tasks: [beam, weather]", "no task is called weather"),
         ("- 1", "must map names"),
         ("a: [", "cannot be read"),
+        ("batch: 0", "'batch' must be at least 1, not 0"),
+        ("seed: -1", "'seed' must be at least 0, not -1"),
+        ("minutes: -1", "'minutes' must be at least 0.0001, not -1"),
+        ("minutes: .nan", "'minutes' must be at least 0.0001, not nan"),
+        ("modality_dropout: 1.5", "'modality_dropout' must be 0 to 1, not 1.5"),
+        ("data: {snapshots: 0}", "data: 'snapshots' must be at least 1, not 0"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path: Path, text: str, named: str) -> None:

@@ -14,6 +14,7 @@ pytest.importorskip("lightning", reason="training needs the extra `train`")
 from safetensors.torch import load_file
 from small_streets import stand_in, write_recipe
 
+from mmsense_ros.errors import ConfigError
 from mmsense_ros.model_card import ModelCard
 from mmsense_ros.training import closely
 from mmsense_ros.training import train as training
@@ -109,6 +110,21 @@ def test_a_closer_look_is_learned_last(tmp_path: Path, monkeypatch: pytest.Monke
     on = load_file(tmp_path / "on" / "model.safetensors")
     far = (on["closer.first.weight"] - there["closer.first.weight"]).abs().mean()
     assert 0 < far < there["closer.first.weight"].abs().mean() / 4
+
+
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [("layers: 2, wings: 2", "model: 'wings' is not known"), ("layers: two", "model: 'layers' must be a int, not 'two'")],
+)
+def test_a_network_that_does_not_exist_is_refused(tmp_path: Path, model: str, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        train(write_recipe(tmp_path, ("layers: 2", model)), tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(ConfigError, match="file/out cannot be made .*choose another folder"):
+        train(write_recipe(tmp_path), tmp_path / "file" / "out")
 
 
 @pytest.mark.parametrize(("able", "precision"), [(True, "bf16-mixed"), (False, "32-true")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -33,7 +34,7 @@ def command(
 
 def json_option(add: Callable[..., argparse.Action]) -> None:
     """Figures in a file too."""
-    add("--json", type=Path, metavar="FILE", help="also write the figures there")
+    add("--json", type=writable, metavar="FILE", help="also write the figures there")
 
 
 def bag_options(add: Callable[..., argparse.Action]) -> None:
@@ -102,6 +103,26 @@ def engine_of(options: argparse.Namespace) -> EngineOptions:
     from mmsense_ros.engine import EngineOptions
 
     return EngineOptions(**{field.name: vars(options).get(field.name, field.default) for field in fields(EngineOptions)})
+
+
+def writable(text: str) -> Path:
+    """A type of option: a file to write, in a folder that is made, before the work that it is to hold begins."""
+    path = Path(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path.parent} cannot be made ({error.strerror}); name a file elsewhere") from error
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{path} cannot be written; name a file that you may write")
+    return path
+
+
+def natural(text: str) -> int:
+    """A type of option: a whole number, 0 or more."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
 
 
 def positive(kind: type) -> Callable[[str], float]:

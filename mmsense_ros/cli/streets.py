@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmsense_ros.cli.options import command, positive
+from mmsense_ros.cli.options import command, natural, positive
 from mmsense_ros.progress import progress
 
 
@@ -14,7 +14,7 @@ def offer(commands: argparse._SubParsersAction) -> None:
     add = command(commands, simulate, "simulate", "simulate a street and write it as a rosbag2 with truth topics")
     add("bag", type=Path, metavar="BAG", help="folder to write, must not exist")
     add("--seconds", type=positive(float), default=20.0, help="length of the recording (default: %(default)g)")
-    add("--seed", type=int, default=0, help="which street: the same seed gives the same bag (default: %(default)s)")
+    add("--seed", type=natural, default=0, help="which street: the same seed gives the same bag (default: %(default)s)")
     add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="rosbag2 storage (default: %(default)s)")
     words = "clear, night, fog, rain, glare, dirty, or several as in night+rain (default: %(default)s)"
     add("--weather", default="clear", metavar="NAME", help=words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmsense_ros.cli.options import command, extra
+from mmsense_ros.cli.options import command, extra, writable
 
 
 def offer(commands: argparse._SubParsersAction) -> None:
@@ -16,7 +16,7 @@ def offer(commands: argparse._SubParsersAction) -> None:
 
     add = command(commands, export, "export", "turn trained weights into an ONNX file and its card (needs the extra `train`)")
     add("model", type=Path, metavar="WEIGHTS", help="the .safetensors that `mmsense train` wrote")
-    add("out", type=Path, metavar="OUT.onnx", help="ONNX file to write; its card goes beside it")
+    add("out", type=writable, metavar="OUT.onnx", help="ONNX file to write; its card goes beside it")
     words = "also write a copy in int8, if it answers as well on the test streets of this recipe (YAML)"
     add("--int8", type=Path, metavar="RECIPE", help=words)
 

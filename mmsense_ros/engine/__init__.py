@@ -97,14 +97,20 @@ def engine_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*ENGINES, *(point.name for point in importlib.metadata.entry_points(group=ENTRY_POINTS)))))
 
 
+def model_file(model: str | Path) -> Path:
+    """`model`, which is there; else raises ModelError."""
+    path = Path(model)
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist; name an exported .onnx, or make one with `mmsense export`")
+    return path
+
+
 def open_engine(model: str | Path, options: EngineOptions = EngineOptions()) -> Engine:
     """Open the ONNX file `model`, warmed up, on the engine asked for, or the best one here for "auto".
 
     Raises ModelError if the file is missing or damaged, EngineError if a forced engine cannot run it, or none can.
     """
-    path, names = Path(model), engine_names()
-    if not path.is_file():
-        raise ModelError(f"{path} does not exist; name an exported .onnx, or make one with `mmsense export`")
+    path, names = model_file(model), engine_names()
     if options.name not in ("auto", *names):
         raise EngineError(f"unknown engine {options.name!r}; use auto, {', '.join(names)}")
     if options.precision not in PRECISIONS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmsense_ros.engine.int8 import int8_graph
-from mmsense_ros.errors import EngineError
+from mmsense_ros.errors import EngineError, ModelError
 
 VERSION = 1  #: of how copies are typed; engines built of another one are not found again
 FLOAT32 = ("LayerNormalization", "Softmax")  #: kinds of nodes that stay fp32, as their sums do not fit fp16
@@ -14,7 +14,8 @@ FLOAT32 = ("LayerNormalization", "Softmax")  #: kinds of nodes that stay fp32, a
 def typed_graph(model: Path, precision: str, folder: Path) -> Path:
     """The ONNX file `model` in "fp32", as it is, in "int8", the copy beside it, or "fp16", a copy in `folder`; all take and give fp32.
 
-    Raises EngineError for another precision or without a copy in int8, ImportError without onnx and onnxruntime, which make fp16.
+    Raises EngineError for another precision or without a copy in int8, ModelError if fp16 is to be made of what is no ONNX file,
+    ImportError without onnx and onnxruntime, which make it.
     """
     if precision == "fp32":
         return model
@@ -23,12 +24,15 @@ def typed_graph(model: Path, precision: str, folder: Path) -> Path:
     if precision != "fp16":
         raise EngineError(f"no graph is made in {precision}; use precision fp32, fp16 or int8")
     import onnx
+    from google.protobuf.message import DecodeError
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    typed = OnnxModel(
-        convert_float_to_float16(onnx.load(str(model)), keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT32])
-    )
+    try:
+        exact = onnx.load(str(model))
+    except DecodeError as error:
+        raise ModelError(f"{model} is damaged or no ONNX model; export it again with `mmsense export`") from error
+    typed = OnnxModel(convert_float_to_float16(exact, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT32]))
     typed.topological_sort()  # the casts of inputs come last
     typed.model.graph.ClearField("value_info")  # still says fp32
     out = folder / f"{model.stem}.fp16.onnx"

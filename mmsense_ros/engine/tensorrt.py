@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 
-from mmsense_ros.engine import Engine, EngineOptions
+from mmsense_ros.engine import Engine, EngineOptions, model_file
 from mmsense_ros.engine.cache import EngineCache, UnusableEngineError, default_folder
 from mmsense_ros.engine.cuda import Buffer, Device, open_device
 from mmsense_ros.engine.precision import typed_graph
@@ -101,7 +101,7 @@ def build(path: Path, options: EngineOptions) -> bool:
 
     Raises ImportError without TensorRT, ModelError, EngineError.
     """
-    trt = installed()
+    trt, path = installed(), model_file(path)
     device = None if is_rtx(trt) else open_device()
     built: list[bytes] = []
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmsense_ros.errors import ModelError
+
 SHARPEST = 5.0  #: initial focus of a first head: a spot of some 5 degrees; the next heads' are wider
 
 
 class Attention(nn.Module):
-    """Multi-head attention of `queries` (B, Q, d) to `keys` (B, T, d) inside a possibly narrower `width`."""
+    """Multi-head attention of `queries` (B, Q, d) to `keys` (B, T, d) inside a possibly narrower `width`.
+
+    Raises ModelError if `heads` cannot share that evenly.
+    """
 
     def __init__(self, model: int, width: int, heads: int) -> None:
         super().__init__()
+        if not 0 < heads <= width or width % heads:
+            raise ModelError(
+                f"{heads} heads cannot share {width} channels of attention; change heads or model in the recipe's model"
+            )
         self.heads = heads
         self.scale = (width // heads) ** -0.5
         self.query = nn.Linear(model, width)

@@ -234,7 +234,11 @@ class MMSense(nn.Module):
 
 
 def _backbone(config: ModelConfig) -> Backbone | VisionLanguageBackbone:
-    """The backbone a config asks for; ModelError if it is not known or not installed."""
+    """The backbone a config asks for; ModelError if it is not known, not installed or has no layers."""
+    if config.layers < 1:
+        raise ModelError(
+            f"a backbone of {config.layers} layers has nothing to attend to; set `layers` to 1 or more in the recipe's model"
+        )
     if config.backbone == "compact":
         return Backbone(config.model, config.heads, config.layers, config.expansion)
     if config.backbone != "vlm":

@@ -22,7 +22,7 @@ from mmsense_ros.model.mmsense import MMSense, ModelConfig
 from mmsense_ros.tasks import Task, load_tasks
 from mmsense_ros.training.dataset import Batch
 from mmsense_ros.training.muon import Muon
-from mmsense_ros.training.recipe import Recipe
+from mmsense_ros.training.recipe import Recipe, build
 
 CLIP = 1.0  #: largest norm of the gradient
 LOG_EVERY = 10  #: steps from one look at the losses to the next: a logger is slow beside a step
@@ -41,7 +41,9 @@ class Learner(lightning.LightningModule):
         super().__init__()
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        self.model = MMSense(replace(ModelConfig(**recipe.model), closer=False), tasks).to(memory_format=torch.channels_last)
+        self.model = MMSense(replace(build(ModelConfig, recipe.model, "model"), closer=False), tasks).to(
+            memory_format=torch.channels_last
+        )
         if recipe.start:
             start_from(self.model, Path(recipe.start))
         closer = {"closer"} if recipe.model.get("closer") else set()  # which is not here yet

@@ -56,6 +56,10 @@ def train(config_path: Path, out: Path, export: bool = True) -> ModelCard:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it greets, and praises other products
     recipe = load_recipe(config_path)
     out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made ({error.strerror}); choose another folder with --out") from error
     tasks = tuple(task for task in load_tasks() if not recipe.tasks or task.name in recipe.tasks)
     card = ModelCard(modalities=recipe.modalities, horizon=recipe.horizon)
     learner, streets, rounds = Learner(recipe, tasks), Streets(recipe, card, out), Rounds(recipe, out)
