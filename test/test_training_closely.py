@@ -86,7 +86,7 @@ def test_where_nobody_is_nothing_is_learned(sampler: Sampler, tmp_path: Path) ->
     torch.manual_seed(sampler.recipe.seed)
     untrained = Closer(SLOTS, 4).state_dict()
     assert all(torch.equal(value, untrained[name]) for name, value in model.closer.state_dict().items())
-    assert not (tmp_path / "people").exists() and not (tmp_path / "closer.csv").exists()
+    assert not (tmp_path / "closer.tmp").exists() and not (tmp_path / "closer.csv").exists()
 
 
 def test_a_frozen_look_stays_as_it_was_where_training_began(sampler: Sampler, tmp_path: Path) -> None:

@@ -95,12 +95,12 @@ def test_a_look_that_was_killed_begins_anew(tmp_path: Path, monkeypatch: pytest.
         train(recipe, out, export=False)
     monkeypatch.undo()
     stand_in(monkeypatch)
-    (out / "people" / "train.f16").write_bytes(b"half a file")
+    (out / "closer.tmp" / "train.f16").write_bytes(b"half a file")
     train(recipe, out, export=False)
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     assert any(name.startswith("closer.") for name in whole) and all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert (out / "closer.csv").read_text() == (tmp_path / "whole" / "closer.csv").read_text()
-    assert not (out / "people").exists()
+    assert not (out / "closer.tmp").exists()
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_closer_look_is_learned_last(tmp_path: Path, monkeypatch: pytest.Monke
     assert float(log[-1]["loss"]) < float(log[0]["loss"]) and float(log[-1]["validation_acc"]) == 1.0
     events = b"".join(path.read_bytes() for path in (tmp_path / "with" / "tensorboard").glob("events.*"))
     assert events.count(b"closer/validation_acc") == len(log) and events.count(b"round/dba") == 1
-    assert not (tmp_path / "with" / "people").exists()
+    assert not (tmp_path / "with" / "closer.tmp").exists()
     start = "rounds: 1\n", f"rounds: 1\nstart: {tmp_path / 'with' / 'model.safetensors'}\nlearning_rate: 0.0\n"
     recipe = write_recipe(tmp_path, brief, closer)
     recipe.write_text(recipe.read_text().replace(*start))

@@ -73,13 +73,13 @@ def participant(make: Callable[[], AnyNode]) -> Iterator[tuple[AnyNode, SingleTh
     rclpy.init(args=[])
     executor = SingleThreadedExecutor()
     try:
-        node = make()
-        executor.add_node(node)
-        try:
-            with heeding_signals():
+        with heeding_signals():
+            node = make()
+            executor.add_node(node)
+            try:
                 yield node, executor
-        finally:
-            executor.shutdown()
-            node.destroy_node()
+            finally:
+                executor.shutdown()
+                node.destroy_node()
     finally:
         rclpy.try_shutdown()

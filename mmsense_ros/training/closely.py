@@ -71,7 +71,7 @@ def look_closer(
     people or tell what they do gets none.
 
     It begins with that of the recipe's `start`, if that has one, and stays as it was there if the recipe's `freeze` names `closer`. What it
-    learns from lies in `out`/people meanwhile, 36 kB a view. Leaves `out`/closer.csv and tells `loggers`: an epoch's mean loss, and how
+    learns from lies in `out`/closer.tmp meanwhile, 36 kB a view. Leaves `out`/closer.csv and tells `loggers`: an epoch's mean loss, and how
     often it is right about what people do in the streets of validation.
     """
     labels = {task.name: task.labels for task in tasks}
@@ -87,7 +87,7 @@ def look_closer(
         if "closer" in recipe.freeze and not any(name.startswith("closer.") for name in fresh):
             return
     model.eval()
-    folder = out / "people"
+    folder = out / "closer.tmp"
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir()
     try:
