@@ -24,13 +24,12 @@ def typed_graph(model: Path, precision: str, folder: Path) -> Path:
     if precision != "fp16":
         raise EngineError(f"no graph is made in {precision}; use precision fp32, fp16 or int8")
     import onnx
-    from google.protobuf.message import DecodeError
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     try:
         exact = onnx.load(str(model))
-    except DecodeError as error:
+    except Exception as error:  # DecodeError of protobuf, which is a dependency of onnx and none of ours
         raise ModelError(f"{model} is damaged or no ONNX model; export it again with `mmsense export`") from error
     typed = OnnxModel(convert_float_to_float16(exact, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT32]))
     typed.topological_sort()  # the casts of inputs come last
