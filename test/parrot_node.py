@@ -17,9 +17,12 @@ class SlowElephant(Elephant):
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
-        self.seconds = seconds
+        self.seconds, self.asked = seconds, False
 
     def infer(self):
+        if not self.asked:
+            print("first snapshot", flush=True)
+        self.asked = True
         time.sleep(self.seconds)
         return super().infer()
 

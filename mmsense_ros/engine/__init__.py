@@ -105,6 +105,11 @@ def model_file(model: str | Path) -> Path:
     return path
 
 
+def damaged(model: Path) -> ModelError:
+    """That an engine cannot make anything of the file `model`."""
+    return ModelError(f"{model} is damaged or no ONNX model; export it again with `mmsense export`")
+
+
 def open_engine(model: str | Path, options: EngineOptions = EngineOptions()) -> Engine:
     """Open the ONNX file `model`, warmed up, on the engine asked for, or the best one here for "auto".
 

@@ -8,9 +8,9 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument, InvalidGraph, InvalidProtobuf
 
-from mmsense_ros.engine import Engine, EngineOptions
+from mmsense_ros.engine import Engine, EngineOptions, damaged
 from mmsense_ros.engine.precision import typed_graph
-from mmsense_ros.errors import EngineError, ModelError
+from mmsense_ros.errors import EngineError
 
 DTYPES = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
 
@@ -46,6 +46,6 @@ def open_model(path: Path, options: EngineOptions) -> ONNXRuntimeEngine:
     try:
         return ONNXRuntimeEngine(ort.InferenceSession(str(graph), session, providers=["CPUExecutionProvider"]), precision)
     except (InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
-        raise ModelError(f"{path} is damaged or no ONNX model; export it again with `mmsense export`") from error
+        raise damaged(path) from error
     except Exception as error:  # its other failures share no base but Exception
         raise EngineError(f"engine onnxruntime cannot run {path} ({error}); use another engine, or export it again") from error

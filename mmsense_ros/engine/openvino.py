@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
-from mmsense_ros.engine import Engine, EngineOptions
+from mmsense_ros.engine import Engine, EngineOptions, damaged
 from mmsense_ros.engine.cache import EngineCache
 from mmsense_ros.engine.int8 import int8_graph, int8_path
 from mmsense_ros.errors import EngineError, ModelError
@@ -33,7 +33,7 @@ class OpenVINOEngine(Engine):
         try:
             model = core.read_model(path)
         except RuntimeError as error:
-            raise ModelError(f"{path} is damaged or no ONNX model; export it again with `mmsense export`") from error
+            raise damaged(path) from error
         inputs = {port.any_name: np.zeros(tuple(port.shape), port.element_type.to_dtype()) for port in model.inputs}
         super().__init__(inputs, tuple(port.any_name for port in model.outputs))
         config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": kind}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmsense_ros.engine import damaged
 from mmsense_ros.engine.int8 import int8_graph
-from mmsense_ros.errors import EngineError, ModelError
+from mmsense_ros.errors import EngineError
 
 VERSION = 1  #: of how copies are typed; engines built of another one are not found again
 FLOAT32 = ("LayerNormalization", "Softmax")  #: kinds of nodes that stay fp32, as their sums do not fit fp16
@@ -30,7 +31,7 @@ def typed_graph(model: Path, precision: str, folder: Path) -> Path:
     try:
         exact = onnx.load(str(model))
     except Exception as error:  # DecodeError of protobuf, which is a dependency of onnx and none of ours
-        raise ModelError(f"{model} is damaged or no ONNX model; export it again with `mmsense export`") from error
+        raise damaged(model) from error
     typed = OnnxModel(convert_float_to_float16(exact, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT32]))
     typed.topological_sort()  # the casts of inputs come last
     typed.model.graph.ClearField("value_info")  # still says fp32

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mmsense_ros.engine import EngineOptions
+from mmsense_ros.engine import EngineOptions, damaged
 from mmsense_ros.engine.cuda import Device
 from mmsense_ros.engine.precision import VERSION
-from mmsense_ros.errors import EngineError, ModelError
+from mmsense_ros.errors import EngineError
 
 HEARTBEAT = 4.0  #: [s] between two words while building
 JETPACK = Path("/etc/nv_tegra_release")  #: what names the release of a Jetson's system
@@ -115,7 +115,7 @@ def make_logger(trt: ModuleType) -> Any:
 def _refuse(trt: ModuleType, logger: Any, parser: Any, graph: Path) -> None:
     faults = [str(parser.get_error(index)) for index in range(parser.num_errors)]
     if not faults or any("DESERIALIZE" in fault for fault in faults):
-        raise ModelError(f"{graph} is damaged or no ONNX model; export it again with `mmsense export`")
+        raise damaged(graph)
     raise EngineError(f"engine tensorrt does not take {graph} ({'; '.join(faults) or logger.last}); use another engine")
 
 

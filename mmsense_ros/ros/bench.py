@@ -135,10 +135,10 @@ def _figures(listener: Listener, frames: int, cores: float) -> dict[str, Any]:
     for message in messages:
         for entry in message.latencies:
             split.setdefault(entry.stage, []).append(entry.duration)
-    said = listener.reports.values
-    stages = {f"{stage} ({name})": _said(said.get(name, {}), stage) for name in RATES for stage in BEFORE}
+    reports = listener.reports
+    stages = {f"{stage} ({name})": _said(reports.values.get(name, {}), stage) for name in RATES for stage in BEFORE}
     stages |= {stage: percentiles(durations) for stage, durations in split.items() if stage != "total"}
-    stages |= {stage: _said(said.get("perception", {}), stage) for stage in AFTER}
+    stages |= {stage: _said(reports.perception, stage) for stage in AFTER}
     stages["stamp to subscriber"] = percentiles(latencies)
     outside = [stages[f"{stage} ({CAMERA})"]["p50"] for stage in BEFORE] + [stages[stage]["p50"] for stage in OUTSIDE]
     return {

@@ -94,7 +94,7 @@ def _replayed(recording: Recording, process: Process, recorder: Process | None, 
             nonlocal shown
             if time.monotonic() - shown > TABLE_PERIOD:
                 shown = time.monotonic()
-                live.update(live_table(next(reversed(heard.results.values()), None), heard.reports.values), refresh=True)
+                live.update(live_table(next(reversed(heard.results.values()), None), heard.reports.perception), refresh=True)
 
         return replay(recording, process, look, seconds, recorder)
 

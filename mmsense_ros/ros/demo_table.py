@@ -16,8 +16,8 @@ BAR = 24  #: [characters] of a full bar
 ROWS = 6  #: most vehicles and people shown
 
 
-def live_table(sensing: Sensing | None, diagnostics: Mapping[str, Mapping[str, str]]) -> Group:
-    """The newest result, None if there is none yet, and the node's last /diagnostics values by status."""
+def live_table(sensing: Sensing | None, perception: Mapping[str, str]) -> Group:
+    """The newest result, None if there is none yet, and what /diagnostics last said of perception."""
     if sensing is None:
         return Group(Text("waiting for the first result ..."))
     head = Table.grid(padding=(0, 2))
@@ -39,9 +39,8 @@ def live_table(sensing: Sensing | None, diagnostics: Mapping[str, Mapping[str, s
     for person in sensing.people[:ROWS]:
         x, y, _ = person.position
         things.add_row(f"person, {person.activity}", f"{x:5.1f} {y:5.1f}", "", f"{person.score:.0%}")
-    inference = diagnostics.get("perception", {})
     keys = ("rate [Hz]", "total p50 [ms]", "total p95 [ms]", "dropped: overload")
-    foot = "   ".join(f"{key} {inference[key]}" for key in keys if key in inference)
+    foot = "   ".join(f"{key} {perception[key]}" for key in keys if key in perception)
     return Group(head, things, Text(f"{sensing.engine} {sensing.precision}   {foot}", style="dim"))
 
 

@@ -93,9 +93,14 @@ class Reports:
         self.values: dict[str, dict[str, str]] = {}  #: the latest of each status
         node.create_subscription(DiagnosticArray, "/diagnostics", self._take, 10)
 
+    @property
+    def perception(self) -> dict[str, str]:
+        """The values of how perception does; none before the node is active."""
+        return self.values.get("perception", {})
+
     def listeners(self, topic: str) -> int:
         """How many the node knows that a message on its `topic` would reach."""
-        return int(self.values.get("perception", {}).get(f"listeners: {topic}", 0))
+        return int(self.perception.get(f"listeners: {topic}", 0))
 
     def _take(self, message: DiagnosticArray) -> None:
         self.values |= {s.name.split(": ", 1)[-1]: {entry.key: entry.value for entry in s.values} for s in message.status}

@@ -36,7 +36,7 @@ class Heard:
     @property
     def snapshots(self) -> int:
         """How many the node made, as it last said."""
-        return int(self.reports.values.get("perception", {}).get("snapshots", len(self.results)))
+        return int(self.reports.perception.get("snapshots", len(self.results)))
 
     def sensing(self, message: Any) -> None:
         """A SensingResult."""

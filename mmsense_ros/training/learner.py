@@ -41,9 +41,8 @@ class Learner(lightning.LightningModule):
         super().__init__()
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        self.model = MMSense(replace(build(ModelConfig, recipe.model, "model"), closer=False), tasks).to(
-            memory_format=torch.channels_last
-        )
+        config = replace(build(ModelConfig, recipe.model, "model"), closer=False)
+        self.model = MMSense(config, tasks).to(memory_format=torch.channels_last)
         if recipe.start:
             start_from(self.model, Path(recipe.start))
         closer = {"closer"} if recipe.model.get("closer") else set()  # which is not here yet

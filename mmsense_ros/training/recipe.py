@@ -83,9 +83,7 @@ class Recipe:
     average: float = within(0, 1, 0.996)  #: decay of the moving average of the weights that is evaluated and exported
     modality_dropout: float = within(0, 1, 0.15)
     forget: float = within(0, 1, 0.1)  #: part of the memories that are lost
-    generic: float = within(
-        0, 1, 0.06
-    )  #: part of the instructions that name no terminal, and as many again that name it only in part
+    generic: float = within(0, 1, 0.06)  #: part of the instructions that name no terminal; as many again name it only in part
     mirror: float = within(0, 1, 0.5)  #: part of the snapshots seen in a mirror
     points_map: float = within(0, 1, 0.5)  #: part of the radar maps taken from detections instead of the cube
     power_temperature: float = at_least(0.01, 0.5)  #: [dB]

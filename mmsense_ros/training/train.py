@@ -49,9 +49,9 @@ PATIENCE = timedelta(hours=6)  #: the other ranks wait so long for rank 0 to sim
 def train(config_path: Path, out: Path, export: bool = True) -> ModelCard:
     """Trains the recipe `config_path` into the folder `out`, or goes on where a run there was interrupted.
 
-    Leaves model.safetensors, log.csv (a line a round), closer.csv (a line an epoch of the closer look), tensorboard/ and, with `export`, figures.json (streets of unseen seeds) and
-    mmsense.onnx with mmsense.json. Under torchrun every process calls this: they learn together, and rank 0 alone prepares and writes; `out` and
-    the cache must then be seen by all nodes. Raises ConfigError.
+    Leaves model.safetensors, log.csv (a line a round), closer.csv (a line an epoch of the closer look), tensorboard/ and, with `export`,
+    figures.json (streets of unseen seeds) and mmsense.onnx with mmsense.json. Under torchrun every process calls this: they learn
+    together, and rank 0 alone prepares and writes; `out` and the cache must then be seen by all nodes. Raises ConfigError, ModelError.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it greets, and praises other products
     recipe = load_recipe(config_path)
